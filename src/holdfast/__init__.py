@@ -1,0 +1,1 @@
+"""Holdfast takes a trained model into production and holds it there."""

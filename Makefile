@@ -1,0 +1,70 @@
+# Every verb does its own set-up; `make help` lists them. Needs: python3 >= 3.11 with venv, git, make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.holdfast
+# The checkout's own venv, whatever is active in the caller's shell.
+unexport VIRTUAL_ENV
+export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help dev check test demo bench seeds quiet docs system-deps
+
+help:  ## list these verbs
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
+
+dev: $(STAMP)/dev  ## a .venv with holdfast and every tool of its developers
+	@echo "ready: $(BIN)/holdfast --help"
+
+check: $(STAMP)/dev  ## before each commit: format, lint, types, imports, licences, fast tests, docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/zensical build --clean --strict >/dev/null
+	$(BIN)/pytest tests/unit tests/laws -q -n auto -m "not slow"
+
+test: $(STAMP)/dev  ## all tests, with Chromium where it is or may be installed
+	@.ci/system-deps --soft
+	$(BIN)/pytest -q -n auto --dist loadgroup
+
+demo: $(STAMP)/demo  ## the story: a model goes to production and is held there (under two minutes)
+	$(BIN)/holdfast demo
+
+bench: $(STAMP)/dev  ## speed and memory of the serving path
+	$(BIN)/python -m bench
+
+seeds: $(STAMP)/dev  ## the demo's scoreboard over 20 seeds
+	$(BIN)/python bench/seeds.py
+
+quiet: $(STAMP)/dev  ## false alarms of quiet worlds against the stated rate
+	$(BIN)/python bench/quiet.py
+
+docs: $(STAMP)/dev  ## the documentation as a site, in site/
+	$(BIN)/zensical build --clean --strict
+
+system-deps:  ## install the Debian packages that the tests drive (root or passwordless sudo)
+	@.ci/system-deps
+
+# Set-up. The stamps live in the venv: remove it and all starts afresh; a second run does nothing.
+$(STAMP)/uv-$(UV_VERSION):
+	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'error: $(PYTHON) must be Python 3.11 or newer, with venv' >&2; \
+	  echo 'next: apt-get install python3-venv, or name another: make PYTHON=python3.12 ...' >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@mkdir -p $(STAMP) && touch $@
+
+$(STAMP)/dev: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
+	@$(BIN)/uv sync --quiet --locked
+	@mkdir -p $(STAMP) && touch $@ $(STAMP)/demo
+
+# --inexact: what `make dev` put there stays.
+$(STAMP)/demo: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
+	@$(BIN)/uv sync --quiet --locked --inexact --no-dev --extra demo
+	@touch $@

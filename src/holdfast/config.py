@@ -1,0 +1,142 @@
+"""Settings: frozen, documented field by field, with units, and defaults that work offline on a laptop.
+
+A value comes from the command line, else from the environment (`HOLDFAST_SERVE_PORT` is `[serve] port`), else from
+`holdfast.toml` in the workspace folder, else from the default written here. Unknown keys are refused by name, so a
+spelling mistake never turns into a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from holdfast.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "load"]
+
+FILE = "holdfast.toml"
+
+
+class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where models come from."""
+
+    uri: str = ""
+    """MLflow tracking URI; empty: SQLite store and folder inside the workspace."""
+
+
+class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The inference and the control port."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback is refused until keys exist."""
+    port: int = 8080
+    """Inference port (Open Inference Protocol, rows, labels, health, metrics); 0: any free one."""
+    control_port: int = 8081
+    """Control port (control API, console, docs); 0: any free one."""
+    workers: int = 1
+    """Serving processes."""
+    max_body_mb: float = 16.0
+    """Largest request body in MiB; more is answered 413."""
+    max_rows: int = 10_000
+    """Most rows in one request; more is answered 413."""
+    idle_timeout_s: float = 75.0
+    """A kept-alive connection without a request is closed after this many seconds."""
+    request_timeout_s: float = 15.0
+    """A request that is not complete after this many seconds is dropped."""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The prediction log."""
+
+    retention_days: int = 0
+    """Days of predictions kept, by event time; 0 keeps everything."""
+    segment_mb: float = 32.0
+    """A write-ahead segment is closed and turned into Parquet at this size in MiB."""
+    fsync: bool = False
+    """Also survive power loss (fdatasync per write), not only a killed process."""
+
+
+class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When to alarm."""
+
+    false_alarms_per_year: float = 1.0
+    """Budget of one deployment over all its monitors and endless time: at most this many a year on average."""
+    interval_s: float = 2.0
+    """Seconds between looks at new windows."""
+    lateness_share: float = 0.04
+    """A time window stays open for late rows for this share of its length."""
+    webhook: str = ""
+    """URL that gets every alarm as JSON (POST); empty: stderr only."""
+
+
+class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a deployment needs to be retrained, and how far it may go by itself."""
+
+    train: str = ""
+    """`file.py:function`, called as function(data: pandas.DataFrame, weights) -> fitted model."""
+    data: str = ""
+    """Original training data (Parquet or CSV), joined with the labelled log."""
+    canary_share: float = 0.1
+    """Share of keys that a canary answers."""
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All settings of a workspace."""
+
+    registry: Registry = Registry()
+    serve: Serve = Serve()
+    log: Log = Log()
+    monitor: Monitor = Monitor()
+    deployments: dict[str, Deployment] = {}
+
+    def deployment(self, name: str) -> Deployment:
+        """Settings of one deployment, defaults where the file says nothing."""
+        return self.deployments.get(name, Deployment())
+
+
+def load(
+    folder: Path, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Settings:
+    """Settings of the workspace in `folder`.
+
+    `overrides` are the command line's, as dotted names (`{"serve.port": 0}`); None values are ignored.
+    Raises UsageError naming file and key for anything unknown or of a wrong type.
+    """
+    path = folder / FILE
+    raw: dict[str, Any] = {}
+    if path.exists():
+        try:
+            raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as bad:
+            raise UsageError(f"{FILE} is not valid TOML: {bad}", str(path), "mend the line named above") from None
+    for name, value in _from_environment(os.environ if environ is None else environ).items():
+        _put(raw, name, value)
+    for name, value in (overrides or {}).items():
+        if value is not None:
+            _put(raw, name, value)
+    try:
+        return msgspec.convert(raw, Settings, strict=False)
+    except msgspec.ValidationError as bad:
+        raise UsageError(f"wrong setting: {bad}", str(path), "see docs/reference/configuration.md") from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    known = {
+        f"HOLDFAST_{section.name}_{field.name}".upper(): f"{section.name}.{field.name}"
+        for section in msgspec.structs.fields(Settings)
+        if section.name != "deployments"
+        for field in msgspec.structs.fields(section.type)
+    }
+    return {known[name]: value for name, value in environ.items() if name in known}
+
+
+def _put(raw: dict[str, Any], dotted: str, value: object) -> None:
+    section, _, key = dotted.partition(".")
+    raw.setdefault(section, {})[key] = value

@@ -1,0 +1,311 @@
+"""What the outside must offer, as small synchronous protocols: one per noun, never one per database.
+
+`Database.begin()` opens one transaction and hands out the stores; what must change together changes inside one `with`.
+Everything a store takes or returns is a value from `core`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import numpy as np
+
+    from holdfast.core.alarm import Alarm
+    from holdfast.core.deployment import Deployment, Plan
+    from holdfast.core.prediction import Label
+    from holdfast.core.release import ModelSource
+
+__all__ = [
+    "Alarms",
+    "Cursors",
+    "Database",
+    "Deployments",
+    "Event",
+    "FetchedModel",
+    "Labels",
+    "ModelRegistry",
+    "Monitors",
+    "Runtime",
+    "Session",
+    "StoredLabel",
+    "Stores",
+    "Stream",
+    "Tables",
+    "Trail",
+    "Window",
+    "Windows",
+]
+
+Stream = Literal["windows", "labels", "events"]
+"""windows: inputs and output by event time; labels: loss and residual, cut in arrival order; events: the same by event time."""
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of one window of one release. (deployment, release, track, stream, number) names it; adding merges."""
+
+    deployment: str
+    release: str
+    track: str
+    stream: Stream
+    number: int
+    """Time windows: start // length. Count windows: 0, 1, 2 ... in log order."""
+    start: int
+    """Event time of its beginning (time windows) or of its first row, microseconds UTC."""
+    end: int
+    """End (time windows) or event time of its last row."""
+    rows: int
+    counts: bytes
+    """`stats.counts.Counts.to_bytes()`."""
+    sums: dict[str, float] = {}
+    """Display sums: n, latency_us, refused, loss, loss2, residual, errors; added when windows merge."""
+    late: int = 0
+
+
+class StoredLabel(msgspec.Struct, frozen=True, kw_only=True):
+    """A label as kept: `version` 1, 2 ... per prediction id or key; joined when its prediction was found."""
+
+    id: int
+    deployment: str
+    prediction_id: str | None
+    key: str | None
+    value: str
+    """JSON text of the value."""
+    observed_at: int
+    received: int
+    version: int
+    joined: bool
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the append-only record: who did what to what, when; `hash` chains it to the one before."""
+
+    number: int
+    at: int
+    """Deployment clock, microseconds UTC."""
+    wall: int
+    actor: str
+    verb: str
+    deployment: str
+    release: str
+    data: dict[str, Any] = {}
+    hash: str = ""
+
+
+class Deployments(Protocol):
+    """State of every deployment; each save gives a new generation."""
+
+    def get(self, name: str) -> Deployment:
+        """Raises NotFound with the names there are."""
+        ...
+
+    def all(self) -> list[Deployment]:
+        """By name."""
+        ...
+
+    def save(self, deployment: Deployment) -> int:
+        """Returns the new generation."""
+        ...
+
+    def delete(self, name: str) -> int: ...
+
+    def plan(self) -> Plan: ...
+
+
+class Windows(Protocol):
+    """Mergeable counts."""
+
+    def add(self, windows: Sequence[Window]) -> None:
+        """Merge into what is there: counts and sums are added, start is the least, end the largest."""
+        ...
+
+    def read(
+        self, deployment: str, release: str, stream: Stream, *, after: int | None = None, track: str | None = None
+    ) -> list[Window]:
+        """In order of number; `after` leaves out numbers up to it; track None merges all tracks' rows by listing them."""
+        ...
+
+    def delete_before(self, deployment: str, event_time: int) -> int: ...
+
+
+class Labels(Protocol):
+    """Labels as they came: the same value again is a no-op, a new value a new version."""
+
+    def add(self, deployment: str, labels: Sequence[Label], *, received: int, clock: int) -> dict[str, int]:
+        """Returns how many were new, same, corrected."""
+        ...
+
+    def waiting(self, deployment: str, limit: int) -> list[StoredLabel]:
+        """Not joined yet, in arrival order."""
+        ...
+
+    def mark_joined(self, ids: Sequence[int]) -> None: ...
+
+    def earlier(self, label: StoredLabel) -> StoredLabel | None:
+        """The version before, if this one corrects it."""
+        ...
+
+    def latest(self, deployment: str) -> list[StoredLabel]:
+        """The newest version of every joined label."""
+        ...
+
+    def summary(self, deployment: str) -> dict[str, int]:
+        """received, joined, waiting."""
+        ...
+
+
+class Alarms(Protocol):
+    """Alarms, open and closed."""
+
+    def save(self, alarm: Alarm) -> None: ...
+
+    def get(self, alarm_id: str) -> Alarm: ...
+
+    def find(self, deployment: str | None = None, *, only_open: bool = False) -> list[Alarm]:
+        """Oldest first."""
+        ...
+
+
+class Monitors(Protocol):
+    """State of a deployment's monitors between looks, and the evidence series that pages draw."""
+
+    def load(self, deployment: str, release: str) -> bytes | None: ...
+
+    def save(self, deployment: str, release: str, state: bytes) -> None: ...
+
+    def record(self, deployment: str, release: str, points: Sequence[Mapping[str, Any]]) -> None:
+        """Evidence after each step: {stream, number, at, evidence, columns: {column: evidence}}."""
+        ...
+
+    def evidence(self, deployment: str, release: str) -> list[dict[str, Any]]: ...
+
+
+class Cursors(Protocol):
+    """How far something has read: name -> integer."""
+
+    def get(self, name: str) -> int:
+        """0 when never set."""
+        ...
+
+    def set(self, name: str, value: int) -> None: ...
+
+    def all(self, prefix: str) -> dict[str, int]: ...
+
+    def delete(self, name: str) -> None: ...
+
+
+class Trail(Protocol):
+    """The append-only record of changes, as a hash chain."""
+
+    def append(
+        self,
+        verb: str,
+        *,
+        at: int,
+        deployment: str = "",
+        release: str = "",
+        actor: str = "",
+        data: Mapping[str, Any] = {},
+    ) -> Event: ...
+
+    def read(self, deployment: str | None = None) -> list[Event]:
+        """Oldest first."""
+        ...
+
+
+class Stores(Protocol):
+    """All stores inside one transaction."""
+
+    deployments: Deployments
+    windows: Windows
+    labels: Labels
+    alarms: Alarms
+    monitors: Monitors
+    cursors: Cursors
+    trail: Trail
+
+
+class Database(Protocol):
+    """Where state lives."""
+
+    def begin(self) -> AbstractContextManager[Stores]:
+        """One transaction: commits at the end of the block, rolls back on an exception."""
+        ...
+
+
+class Tables(Protocol):
+    """Columnar files: Parquet and CSV. A table is name -> numpy array, all of one length: float64 with NaN for missing
+    numbers; object arrays of str with None for everything else; datetime64[us] (UTC or naive) for times; bool as bool."""
+
+    def read(self, path: Path, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]: ...
+
+    def batches(self, path: Path, rows: int) -> Iterator[dict[str, np.ndarray]]:
+        """In file order, at most `rows` each, without reading the whole file."""
+        ...
+
+    def count(self, path: Path) -> int:
+        """Rows in the file."""
+        ...
+
+    def write(self, path: Path, table: Mapping[str, np.ndarray]) -> None:
+        """Parquet, zstd, whole or not at all (temporary name, then rename)."""
+        ...
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:
+        """DuckDB SQL, for looking into many Parquet files at once."""
+        ...
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    def run(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feature columns [n] in (float64, or object arrays of str/None), outputs by name: prediction [n] or
+        probabilities [n, k], float64."""
+        ...
+
+
+class Runtime(Protocol):
+    """Opens models for inference."""
+
+    def load(self, model: Path, *, threads: int = 1) -> Session: ...
+
+
+class FetchedModel(msgspec.Struct, frozen=True):
+    """A registered version, downloaded and hashed."""
+
+    source: ModelSource
+    path: Path
+    """Folder of the MLflow model, or the bare file."""
+    requirements: tuple[str, ...]
+    """As recorded with the model."""
+    signature: dict[str, Any]
+    """MLflow's, parsed; empty when there is none."""
+
+
+class ModelRegistry(Protocol):
+    """MLflow, wherever it lives."""
+
+    def fetch(self, reference: str, into: Path) -> FetchedModel:
+        """`models:/name/3`, `models:/name@champion`, `runs:/id/path`: resolved once, downloaded by version, hashed."""
+        ...
+
+    def register_file(self, path: Path, name: str) -> str:
+        """A bare file becomes a version; returns its `models:/name/version`."""
+        ...
+
+    def register_object(self, model: Any, name: str, *, signature: Any = None) -> str:
+        """A fitted Python object becomes a version."""
+        ...
+
+    def set_alias(self, name: str, alias: str, version: str) -> None: ...
+
+    def list(self) -> list[dict[str, Any]]:
+        """Registered models with their versions and aliases."""
+        ...

@@ -1,0 +1,62 @@
+"""What the log holds: one record per answered request, one per refused one, and labels.
+
+A prediction is a request id and a row number. Records carry both the event time of each row and the deployment clock at
+receipt; its window is a pure function of the two, so that a recount from the log gives the same windows again.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Label", "Prediction", "Record", "Refusal"]
+
+
+class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p"):
+    """One answered request: `rows` predictions, column-wise.
+
+    `columns` and `outputs` hold float64 little-endian bytes for numbers (NaN = missing) and lists of strings (None = missing)
+    for everything else, in the contract's order; dropped fields are absent.
+    """
+
+    request: str
+    deployment: str
+    release: str
+    track: str
+    received: int
+    """Wall clock, microseconds UTC."""
+    clock: int
+    """Deployment clock at receipt, microseconds UTC."""
+    latency_us: int
+    client_id: str
+    rows: int
+    times: list[int] | None
+    """Event time per row, microseconds UTC; None: all at `clock`."""
+    keys: list[str | None] | None
+    columns: dict[str, bytes | list[str | None]]
+    outputs: dict[str, bytes | list[str]]
+    """`prediction` [n] or `probabilities` [n*k] as float64 bytes; `label` as strings for classifiers."""
+
+
+class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="r"):
+    """One refused request: counted by reason, a monitor too."""
+
+    request: str
+    deployment: str
+    received: int
+    clock: int
+    code: str
+    field: str
+    rows: int
+
+
+Record = Prediction | Refusal
+
+
+class Label(msgspec.Struct, frozen=True, kw_only=True):
+    """The truth that arrives later: joins by prediction id, or by key to all predictions not later than it."""
+
+    value: str | float | bool
+    prediction_id: str | None = None
+    key: str | None = None
+    observed_at: int | None = None
+    """Event time at which the truth was known, microseconds UTC; default: the deployment clock at receipt."""

@@ -1,0 +1,221 @@
+"""Every error that Holdfast raises on purpose, in one tree.
+
+Each says *what* was wrong, *where* (a file, field, row or name) and what to do *next*; each class has a stable code.
+Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line and leaves with `exit_code`; HTTP answers
+`status` as an RFC 9457 problem. Nothing else in the code knows about exit codes or status numbers.
+
+    HoldfastError
+    ├── UsageError            wrong flag, wrong argument                    exit 2, 400
+    │   └── MissingExtra      an optional part is not installed
+    ├── NotFound              no such deployment, release, alarm, model     404
+    ├── Conflict              the state does not allow it                   409
+    ├── InvalidInput          a request or file breaks the contract         422
+    │   ├── MalformedRequest  not the protocol at all: broken JSON          400
+    │   └── TooLarge          more than this server takes at once           413
+    ├── Overloaded            shed early; try again later                   503
+    ├── RegistryError         the model registry or the model file
+    │   └── UntrustedPickle   a pickle without the user's explicit word
+    ├── BuildError            a release could not be built
+    │   ├── Unconvertible     this model has no exact ONNX form
+    │   └── ParityFailure     the built model answers differently
+    ├── ReleaseError          a release is not what it claims to be
+    │   ├── Tampered          a byte, file or signature does not match
+    │   └── Untrusted         signed by a key that this workspace does not trust
+    ├── WorkspaceError        workspace missing, damaged or from a newer version
+    ├── GateRefused           a gate, check or alarm says no                exit 3
+    └── ServeError            port in use, server not running, log not writable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "BuildError",
+    "Conflict",
+    "GateRefused",
+    "HoldfastError",
+    "InvalidInput",
+    "MalformedRequest",
+    "MissingExtra",
+    "NotFound",
+    "Overloaded",
+    "ParityFailure",
+    "RegistryError",
+    "ReleaseError",
+    "ServeError",
+    "Tampered",
+    "TooLarge",
+    "Unconvertible",
+    "Untrusted",
+    "UntrustedPickle",
+    "UsageError",
+    "WorkspaceError",
+]
+
+
+class HoldfastError(Exception):
+    """What was wrong, where, and what to do next."""
+
+    code: ClassVar[str] = "HF000"
+    exit_code: ClassVar[int] = 1
+    status: ClassVar[int] = 500
+
+    def __init__(self, what: str, where: str = "", next_step: str = "") -> None:
+        super().__init__(what, where, next_step)
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        place = f", {self.where}" if self.where else ""
+        return f"{self.what}{place}"
+
+    def as_dict(self) -> dict[str, str]:
+        """The fields a machine reads (`--json`, HTTP)."""
+        return {"code": self.code, "what": self.what, "where": self.where, "next": self.next_step}
+
+
+class UsageError(HoldfastError):
+    """A flag or argument that makes no sense."""
+
+    code = "HF100"
+    exit_code = 2
+    status = 400
+
+
+class MissingExtra(UsageError):
+    """An optional part is needed that is not installed."""
+
+    code = "HF101"
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        super().__init__(
+            f"{needed_for} needs the extra holdfast[{extra}]", next_step=f"pip install 'holdfast[{extra}]'"
+        )
+        self.extra = extra
+
+
+class NotFound(HoldfastError):
+    """Nothing has that name."""
+
+    code = "HF200"
+    status = 404
+
+
+class Conflict(HoldfastError):
+    """The thing exists, but its state does not allow this."""
+
+    code = "HF201"
+    status = 409
+
+
+class InvalidInput(HoldfastError):
+    """A request, file or record breaks the contract; `row` and `field` say where."""
+
+    code = "HF300"
+    status = 422
+
+    def __init__(
+        self, what: str, where: str = "", next_step: str = "", *, field: str | None = None, row: int | None = None
+    ) -> None:
+        if not where and (field is not None or row is not None):
+            where = ", ".join(
+                part for part in (f"row {row}" if row is not None else "", f"field '{field}'" if field else "") if part
+            )
+        super().__init__(what, where, next_step)
+        self.field = field
+        self.row = row
+
+
+class MalformedRequest(InvalidInput):
+    """The bytes are not the protocol's: broken JSON, a missing member, a wrong shape."""
+
+    code = "HF301"
+    status = 400
+
+
+class TooLarge(InvalidInput):
+    """More bytes or rows than this server takes in one request."""
+
+    code = "HF302"
+    status = 413
+
+
+class Overloaded(HoldfastError):
+    """Shed early so that accepted requests stay fast."""
+
+    code = "HF310"
+    status = 503
+
+
+class RegistryError(HoldfastError):
+    """The model registry could not give what was asked for."""
+
+    code = "HF400"
+    status = 502
+
+
+class UntrustedPickle(RegistryError):
+    """A pickle can run any code; it is opened only after the user's explicit word."""
+
+    code = "HF401"
+    exit_code = 2
+    status = 400
+
+
+class BuildError(HoldfastError):
+    """A release could not be built; nothing was written."""
+
+    code = "HF500"
+
+
+class Unconvertible(BuildError):
+    """The model has no exact ONNX form; `where` names the step or operator."""
+
+    code = "HF501"
+
+
+class ParityFailure(BuildError):
+    """The built model answers differently from the original; the worst rows are in the message."""
+
+    code = "HF502"
+
+
+class ReleaseError(HoldfastError):
+    """A release is not what it claims to be."""
+
+    code = "HF600"
+
+
+class Tampered(ReleaseError):
+    """A byte, a file or a signature does not match the manifest."""
+
+    code = "HF601"
+
+
+class Untrusted(ReleaseError):
+    """The signature is sound, but nobody here trusts its key."""
+
+    code = "HF602"
+
+
+class WorkspaceError(HoldfastError):
+    """The workspace is missing, damaged, locked or from a newer version."""
+
+    code = "HF700"
+
+
+class GateRefused(HoldfastError):
+    """A gate, a comparison or an open alarm says no."""
+
+    code = "HF800"
+    exit_code = 3
+    status = 409
+
+
+class ServeError(HoldfastError):
+    """The server could not do its work: port in use, log not writable, not running."""
+
+    code = "HF900"
+    status = 503

@@ -6,9 +6,11 @@ Everything a store takes or returns is a value from `core`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
+
+from holdfast.core.window import Stream, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.alarm import Alarm
     from holdfast.core.deployment import Deployment, Plan
+    from holdfast.core.event import Event
     from holdfast.core.prediction import Label
     from holdfast.core.release import ModelSource
 
@@ -27,7 +30,6 @@ __all__ = [
     "Cursors",
     "Database",
     "Deployments",
-    "Event",
     "FetchedModel",
     "Labels",
     "ModelRegistry",
@@ -43,31 +45,6 @@ __all__ = [
     "Windows",
 ]
 
-Stream = Literal["windows", "labels", "events"]
-"""windows: inputs and output by event time; labels: loss and residual, cut in arrival order; events: the same by event time."""
-
-
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of one window of one release. (deployment, release, track, stream, number) names it; adding merges."""
-
-    deployment: str
-    release: str
-    track: str
-    stream: Stream
-    number: int
-    """Time windows: start // length. Count windows: 0, 1, 2 ... in log order."""
-    start: int
-    """Event time of its beginning (time windows) or of its first row, microseconds UTC."""
-    end: int
-    """End (time windows) or event time of its last row."""
-    rows: int
-    counts: bytes
-    """`stats.counts.Counts.to_bytes()`."""
-    sums: dict[str, float] = {}
-    """Display sums: n, latency_us, refused, loss, loss2, residual, errors; added when windows merge."""
-    late: int = 0
-
-
 class StoredLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A label as kept: `version` 1, 2 ... per prediction id or key; joined when its prediction was found."""
 
@@ -81,21 +58,6 @@ class StoredLabel(msgspec.Struct, frozen=True, kw_only=True):
     received: int
     version: int
     joined: bool
-
-
-class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the append-only record: who did what to what, when; `hash` chains it to the one before."""
-
-    number: int
-    at: int
-    """Deployment clock, microseconds UTC."""
-    wall: int
-    actor: str
-    verb: str
-    deployment: str
-    release: str
-    data: dict[str, Any] = {}
-    hash: str = ""
 
 
 class Deployments(Protocol):

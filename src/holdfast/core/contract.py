@@ -8,7 +8,7 @@ turns to square metres must reach the monitors, and an honest new maximum is no 
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -21,7 +21,7 @@ Mark = Literal["calendar", "personal", "protected", "key", "timestamp"]
 Datatype = Literal["BOOL", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "FP32", "FP64", "BYTES"]
 Scale = Literal["identity", "log", "log1p"]
 
-DATATYPES: Final[tuple[str, ...]] = Datatype.__args__
+DATATYPES: Final[tuple[str, ...]] = get_args(Datatype)
 """Open Inference Protocol datatypes that a field can have. Timestamps travel as BYTES (ISO 8601)."""
 
 

@@ -204,17 +204,13 @@ class Labels(_Store):
 
     def _insert(self, deployment: str, rows: list[dict[str, Any]]) -> None:
         c = t.labels.c
+        if first := [row for row in rows if row["version"] == 1]:
+            self._db.execute(t.labels.insert(), first)
         for row in rows:
             if row["version"] > 1:
                 same = c.prediction_id == row["prediction_id"] if row["prediction_id"] else c.key == row["key"]
-                self._db.execute(
-                    t.labels.update()
-                    .where(c.deployment == deployment, same, c.version < row["version"])
-                    .values(newest=False)
-                )
+                self._db.execute(t.labels.update().where(c.deployment == deployment, same).values(newest=False))
                 self._db.execute(t.labels.insert().values(**row))
-        if first := [row for row in rows if row["version"] == 1]:
-            self._db.execute(t.labels.insert(), first)
 
     def waiting(self, deployment: str, limit: int) -> list[StoredLabel]:
         """Not joined yet, in arrival order."""

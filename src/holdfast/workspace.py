@@ -1,0 +1,139 @@
+"""The workspace: a project folder with `holdfast.toml` and `.holdfast/`, and the one place where outside parts are chosen.
+
+Only this module knows the backends. Each part is built when first asked for, so that a serving process never imports the
+database, and nothing but the authoring side imports MLflow. Fields, no verbs.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast import config
+from holdfast.errors import WorkspaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from holdfast.core.alarm import Alarm
+    from holdfast.core.ports import Database, ModelRegistry, Runtime, Tables
+
+__all__ = ["HOME", "Workspace", "create_workspace", "find_workspace", "open_workspace"]
+
+HOME = ".holdfast"
+FORMAT = "1"
+
+STARTING_TOML = """\
+# Settings of this Holdfast workspace; docs/reference/configuration.md lists them all.
+# [serve]
+# port = 8080
+# [monitor]
+# webhook = "http://127.0.0.1:9000/alarms"
+# [deployments.NAME]
+# train = "train.py:train"      # called as train(data, weights) -> fitted model
+# data = "original.parquet"
+"""
+
+
+class Workspace:
+    """Settings, folders and outside parts of one project."""
+
+    def __init__(self, folder: Path, settings: config.Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.home = folder / HOME
+        self.releases = self.home / "releases"
+        self.log = self.home / "log"
+        self.run = self.home / "run"
+        self.keys = self.home / "keys"
+
+    @cached_property
+    def database(self) -> Database:
+        """Deployments, windows, labels, alarms, trail."""
+        from holdfast.backends.sql import SqlDatabase
+
+        return SqlDatabase(f"sqlite:///{self.home / 'state.db'}")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Parquet and CSV."""
+        from holdfast.backends.duckdb import DuckTables
+
+        return DuckTables()
+
+    @cached_property
+    def runtime(self) -> Runtime:
+        """Inference sessions."""
+        from holdfast.backends.onnx import OnnxRuntime
+
+        return OnnxRuntime()
+
+    @cached_property
+    def registry(self) -> ModelRegistry:
+        """MLflow."""
+        from holdfast.backends.mlflow import MlflowRegistry
+
+        return MlflowRegistry(self.settings.registry.uri, self.home)
+
+    @cached_property
+    def code_state(self) -> Callable[[Path], dict[str, Any]]:
+        """Git commit of a folder, and whether its tree is dirty."""
+        from holdfast.backends.git import code_state
+
+        return code_state
+
+    @cached_property
+    def alerts(self) -> tuple[Callable[[Alarm, str], None], ...]:
+        """Where alarms are sent: (alarm, "opened" | "closed"); stderr always, a webhook where set."""
+        from holdfast.backends.alerts import stderr, webhook
+
+        url = self.settings.monitor.webhook
+        return (stderr, webhook(url)) if url else (stderr,)
+
+
+def find_workspace(start: Path | None = None) -> Path | None:
+    """The nearest folder upwards that holds a workspace; HOLDFAST_WORKSPACE wins."""
+    if named := os.environ.get("HOLDFAST_WORKSPACE"):
+        return Path(named).resolve()
+    here = (start or Path.cwd()).resolve()
+    return next((folder for folder in (here, *here.parents) if (folder / HOME).is_dir()), None)
+
+
+def create_workspace(folder: Path, overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """Make the folder a workspace: settings file, folders, a signing key of mode 0600; an existing one is opened."""
+    folder = folder.resolve()
+    if not (folder / HOME / "format").exists():
+        try:
+            for part in ("releases", "log", "run", "keys"):
+                (folder / HOME / part).mkdir(parents=True, exist_ok=True)
+            (folder / HOME / ".gitignore").write_text("*\n", encoding="utf-8")
+            if not (folder / config.FILE).exists():
+                (folder / config.FILE).write_text(STARTING_TOML, encoding="utf-8")
+            from holdfast.release.trust import create_key
+
+            create_key(folder / HOME / "keys")
+            (folder / HOME / "format").write_text(FORMAT + "\n", encoding="utf-8")
+        except OSError as bad:
+            raise WorkspaceError(
+                f"cannot make a workspace: {bad.strerror}", str(folder), "choose a folder that you may write to"
+            ) from None
+    return open_workspace(folder, overrides)
+
+
+def open_workspace(folder: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Workspace:
+    """The workspace in `folder`, or the nearest one upwards.
+
+    Raises WorkspaceError if there is none, or if a newer Holdfast made it.
+    """
+    found = folder.resolve() if folder else find_workspace()
+    if found is None or not (found / HOME).is_dir():
+        raise WorkspaceError("no Holdfast workspace", f"in {found or Path.cwd()} or above", "holdfast init")
+    mark = found / HOME / "format"
+    version = mark.read_text(encoding="utf-8").strip() if mark.exists() else ""
+    if version != FORMAT:
+        newer = version.isdigit() and int(version) > int(FORMAT)
+        what = f"this workspace was made by a newer Holdfast (format {version})" if newer else "the workspace is damaged"
+        raise WorkspaceError(what, str(mark), "pip install --upgrade holdfast" if newer else "holdfast init")
+    return Workspace(found, config.load(found, overrides))

@@ -103,8 +103,8 @@ class Labels(Protocol):
         """Returns how many were new, same, corrected."""
         ...
 
-    def waiting(self, deployment: str, limit: int) -> list[StoredLabel]:
-        """Not joined yet, in arrival order."""
+    def waiting(self, deployment: str, limit: int, after: int = 0) -> list[StoredLabel]:
+        """Not joined yet, in arrival order; those with an id above `after`."""
         ...
 
     def mark_joined(self, ids: Sequence[int]) -> None: ...

@@ -1,4 +1,4 @@
-"""What the log holds: one record per answered request, one per refused one, and labels.
+"""What the log holds: one record per answered request, one per refused one, and labels that came in by the same port.
 
 A prediction is a request id and a row number. Records carry both the event time of each row and the deployment clock at
 receipt; its window is a pure function of the two, so that a recount from the log gives the same windows again.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Label", "Prediction", "Record", "Refusal"]
+__all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal"]
 
 
 class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p"):
@@ -47,9 +47,8 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="r"):
     code: str
     field: str
     rows: int
-
-
-Record = Prediction | Refusal
+    release: str = ""
+    """The live release at that moment; refusals of an unknown deployment have none."""
 
 
 class Label(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,3 +59,15 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     observed_at: int | None = None
     """Event time at which the truth was known, microseconds UTC; default: the deployment clock at receipt."""
+
+
+class Labelled(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """Labels accepted by a serving process: logged before it says so, stored and joined by the keeper."""
+
+    deployment: str
+    received: int
+    clock: int
+    labels: list[Label]
+
+
+Record = Prediction | Refusal | Labelled

@@ -202,8 +202,10 @@ class Counts:
     def to_bytes(self) -> bytes:
         """Return a compact form: the narrowest integers that hold the largest count, in name order."""
         names = sorted(self.columns)
-        top = max((int(self.columns[name].max(initial=0)) for name in names), default=0)
-        narrow = np.min_scalar_type(top)
+        vectors = [self.columns[name] for name in names]
+        top = max((int(vector.max(initial=0)) for vector in vectors), default=0)
+        low = min((int(vector.min(initial=0)) for vector in vectors), default=0)  # below 0: a correction takes away
+        narrow = np.result_type(np.min_scalar_type(top), np.min_scalar_type(low))
         sizes = [[name, len(self.columns[name])] for name in names]
         body = np.concatenate([np.zeros(0, narrow), *(self.columns[name].astype(narrow) for name in names)])
         return pack({"rows": self.rows, "columns": sizes}, {"counts": body})

@@ -212,11 +212,11 @@ class Labels(_Store):
                 self._db.execute(t.labels.update().where(c.deployment == deployment, same).values(newest=False))
                 self._db.execute(t.labels.insert().values(**row))
 
-    def waiting(self, deployment: str, limit: int) -> list[StoredLabel]:
-        """Not joined yet, in arrival order."""
+    def waiting(self, deployment: str, limit: int, after: int = 0) -> list[StoredLabel]:
+        """Not joined yet, in arrival order; those with an id above `after`."""
         c = t.labels.c
-        query = sa.select(t.labels).where(c.deployment == deployment, sa.not_(c.joined)).order_by(c.id).limit(limit)
-        return [_label(row) for row in self._db.execute(query)]
+        query = sa.select(t.labels).where(c.deployment == deployment, sa.not_(c.joined), c.id > after)
+        return [_label(row) for row in self._db.execute(query.order_by(c.id).limit(limit))]
 
     def mark_joined(self, ids: Sequence[int]) -> None:
         """Their predictions were found."""

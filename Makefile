@@ -12,6 +12,10 @@ STAMP := $(VENV)/.holdfast
 unexport VIRTUAL_ENV
 export UV_PROJECT_ENVIRONMENT := $(CURDIR)/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
+# A company's own certificate authority is known to the system, not to uv.
+ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
+export UV_SYSTEM_CERTS ?= 1
+endif
 
 .PHONY: help dev check test demo bench seeds quiet docs system-deps
 

@@ -116,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("NOT TESTED", sep="=", yellow=True, bold=True)
     for reason, tests in sorted(waiting.items()):
         what, _, how = reason.partition("; next: ")
-        terminalreporter.line(f"{len(tests)} tests skipped {what}:", yellow=True)
+        terminalreporter.line(f"{len(tests)} test{'s' if len(tests) > 1 else ''} skipped {what}:", yellow=True)
         for test in sorted(tests):
             terminalreporter.line(f"    {test}")
         terminalreporter.line(f"next: {how}" if how else "next: see the reason above")

@@ -31,9 +31,19 @@ from holdfast.stats.calibration import MIN_WINDOWS, Calibration
 from holdfast.stats.counts import ColumnSpec, Counts
 from holdfast.stats.scores import Monitor
 from holdfast.stats.sequential import log_sum_exp
-from holdfast.stats.stream import Stream, StreamState
+from holdfast.stats.stream import Judgement, Stream, StreamState
 
-__all__ = ["Budget", "Evidence", "Panel", "PanelState", "ScoreSeries", "StreamName", "stream_of"]
+__all__ = [
+    "Budget",
+    "Evidence",
+    "Panel",
+    "PanelState",
+    "ScoreSeries",
+    "StreamName",
+    "budget_shares",
+    "fewest_above",
+    "stream_of",
+]
 
 Floats = NDArray[np.float64]
 StreamName = Literal["windows", "labels"]
@@ -116,9 +126,7 @@ class Evidence:
         """The fewest largest contributors without which the rest stays below the threshold, largest first."""
         if not self.crossed:
             return ()
-        order = np.argsort(self.log_weighted, kind="stable")
-        below = np.logaddexp.accumulate(self.log_weighted[order]) < self.log_threshold
-        return tuple(self.monitors[i] for i in order[np.count_nonzero(below) :][::-1])
+        return tuple(self.monitors[i] for i in fewest_above(self.log_weighted, self.log_threshold))
 
     @property
     def named_columns(self) -> tuple[str, ...]:
@@ -137,6 +145,13 @@ class ScoreSeries(NamedTuple):
     y: Floats
     n: Floats
     z: Floats
+
+
+def fewest_above(log_parts: Floats, log_threshold: float) -> list[int]:
+    """Return the fewest largest parts without which the rest of the mixture is below the threshold, largest first."""
+    order = np.argsort(log_parts, kind="stable")
+    below = np.logaddexp.accumulate(log_parts[order]) < log_threshold
+    return [int(i) for i in order[np.count_nonzero(below) :][::-1]]
 
 
 def stream_of(spec: ColumnSpec) -> StreamName:
@@ -201,13 +216,14 @@ class Panel:
         self, state: PanelState, stream: StreamName, counts: Counts, dt_years: float, stratum: str | None = None
     ) -> tuple[PanelState, Evidence]:
         """Judge one window of a stream; `dt_years` is the time since that stream's previous window."""
-        after, prediction_z, reference_z = self.streams[stream].step(state.streams[stream], counts, dt_years, stratum)
-        state = PanelState({**state.streams, stream: after})
-        return state, self._evidence(state, stream, prediction_z, reference_z)
+        watch, before = self.streams[stream], state.streams[stream]
+        judged = watch.judge(before, counts, stratum)
+        state = PanelState({**state.streams, stream: watch.advance(before, judged, dt_years)})
+        return state, self._evidence(state, stream, judged)
 
     def evidence(self, state: PanelState) -> Evidence:
         """Return the standing of a state, without a new window."""
-        return self._evidence(state, None, np.zeros(0), np.zeros(0))
+        return self._evidence(state, None, None)
 
     def mute(
         self,
@@ -277,13 +293,13 @@ class Panel:
         over = f"at most {rate} on average over all {rated} columns and all time"
         return over + (f"; no rate is stated for: {', '.join(silent)}" if silent else "")
 
-    def _evidence(self, state: PanelState, live: str | None, prediction_z: Floats, reference_z: Floats) -> Evidence:
+    def _evidence(self, state: PanelState, live: str | None, judged: Judgement | None) -> Evidence:
         weighted, errors, standing = [], [], []
         for name, stream in self.streams.items():
             weighted.append(stream.log_evidence(state.streams[name]))
             nothing = np.full(len(stream.monitors), np.nan)
-            errors.append(prediction_z if name == live else nothing)
-            standing.append(reference_z if name == live else nothing)
+            errors.append(judged.prediction_z if judged and name == live else nothing)
+            standing.append(judged.reference_z if judged and name == live else nothing)
         together = np.concatenate(weighted)
         threshold = log(self.budget.years_between)
         z, frozen = np.concatenate(errors), np.concatenate(standing)

@@ -12,9 +12,9 @@ variance.
 *Row bets.* For rare shares and for disasters: every row is a bet that the mean exceeds a bound m that allows for the
 reference's own error; the e-value of a window is a product over its rows, that is a dot product with its counts.
 
-*Shiryaev-Roberts e-detector.* R_t = (R_{t-1} + dt) E_t sums the evidence over all possible change times. For any mixture
-of such R, E[M at a stopping time] <= E[time]: an alarm at M >= A means at least A years between false alarms on
-average, whatever the dependence between columns, scores and bets. Kept as logarithms.
+*Shiryaev-Roberts e-detector.* R_t = (R_{t-1} + dt) E_t sums the evidence over all possible change times. For any
+mixture M of such R, E[M at a stopping time] <= E[time]: an alarm at M >= A means at least A years between false alarms
+on average, whatever the dependence between columns, scores and bets. Kept as logarithms.
 
 References: R. L. Brown, J. Durbin, J. M. Evans, "Techniques for testing the constancy of regression relationships over
 time", JRSS B 37, 1975 (recursive residuals); I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random
@@ -127,7 +127,7 @@ def log_row_bets(scores: Floats, counted: NDArray[np.bool_], bound: Floats, vari
     """
     stake = np.minimum(_STAKES / np.maximum(variance, 1e-12)[:, None], _RUIN / np.maximum(bound, 1e-12)[:, None])
     gain = np.where(counted, scores - bound[:, None], 0.0)
-    return np.log1p(stake[:, :, None] * gain[:, None, :])
+    return np.asarray(np.log1p(stake[:, :, None] * gain[:, None, :]))
 
 
 def shiryaev_roberts(log_r: Floats, log_dt: float, log_e: Floats) -> Floats:

@@ -29,7 +29,7 @@ from holdfast.stats.sequential import (
     shiryaev_roberts,
 )
 
-__all__ = ["Stream", "StreamState"]
+__all__ = ["Judgement", "Stream", "StreamState"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -65,6 +65,20 @@ class StreamState:
         running = RunningReference(*(flat[f"running.{f.name}"] for f in fields(RunningReference)))
         rebased = Baseline(*(flat[f"rebased.{f.name}"] for f in fields(Baseline))) if "rebased.mean" in flat else None
         return cls(flat["log_r"], running, flat["last"], flat["muted"], rebased)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One window against the running reference; arrays over monitors."""
+
+    log_e: Floats
+    """Log e-value of each bet: (monitors, bets)."""
+    prediction_z: Floats
+    """Standardised prediction error; NaN where the window-level test has nothing to say."""
+    reference_z: Floats
+    """Deviation from the frozen reference, in window standard deviations."""
+    running: RunningReference
+    last: Floats
 
 
 class Stream:
@@ -110,10 +124,8 @@ class Stream:
         """Return the state after the reference: its windows are the first of the running reference."""
         return self._start
 
-    def step(
-        self, state: StreamState, window: Counts, dt_years: float, stratum: str | None
-    ) -> tuple[StreamState, Floats, Floats]:
-        """Judge one window; return the new state, each monitor's prediction error and its frozen-reference z."""
+    def judge(self, state: StreamState, window: Counts, stratum: str | None) -> Judgement:
+        """Compare one window with the running reference, and take it in."""
         stacked = self.table.stack([window])
         tables = self._tables_of(state)
         base, where = tables.baseline, self._stratum(stratum)
@@ -126,12 +138,15 @@ class Stream:
 
         rows = np.matmul(tables.row_payoffs, stacked[0][self.table.owner][:, :, None])[:, :, 0]
         log_e = np.concatenate([log_window_bets(z), rows], axis=1)
-        watched = ~state.muted
+        taken = enough & ~state.muted
+        running = state.running.plus(where, innovation, variance, taken)
+        return Judgement(log_e, z, base.standardised(y, n), running, np.where(taken, deviation, 0.0))
+
+    def advance(self, state: StreamState, judged: Judgement, dt_years: float) -> StreamState:
+        """Add a judgement to the evidence, so many years after the one before."""
         log_dt = log(dt_years) if dt_years > 0.0 else -np.inf
-        log_r = np.where(watched[:, None], shiryaev_roberts(state.log_r, log_dt, log_e), state.log_r)
-        running = state.running.plus(where, innovation, variance, enough & watched)
-        last = np.where(enough & watched, deviation, 0.0)
-        return replace(state, log_r=log_r, running=running, last=last), z, base.standardised(y, n)
+        log_r = np.where(state.muted[:, None], state.log_r, shiryaev_roberts(state.log_r, log_dt, judged.log_e))
+        return replace(state, log_r=log_r, running=judged.running, last=judged.last)
 
     def log_evidence(self, state: StreamState) -> Floats:
         """Log of each monitor's weighted Shiryaev-Roberts statistic; -inf for muted ones."""

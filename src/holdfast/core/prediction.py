@@ -14,8 +14,8 @@ __all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal"]
 class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p"):
     """One answered request: `rows` predictions, column-wise.
 
-    `columns` and `outputs` hold float64 little-endian bytes for numbers (NaN = missing) and lists of strings (None = missing)
-    for everything else, in the contract's order; dropped fields are absent.
+    `columns` and `outputs` hold float64 little-endian bytes for numbers (NaN = missing) and lists of strings (None =
+    missing) for everything else, in the contract's order; dropped fields are absent.
     """
 
     request: str

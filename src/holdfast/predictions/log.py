@@ -1,0 +1,262 @@
+"""The write-ahead log: what is not in it was not answered.
+
+A serving process appends frames with one `write()` *before* the answers go out, so that a killed process loses no
+acknowledged prediction: the bytes are the kernel's by then (`fsync=True` also survives power loss).
+
+    LOG/wal/<writer>/<number:08d>.wal      frame = u32 length, u32 CRC-32 of the payload, payload (msgpack of a Record)
+
+Each writer has a folder of its own and so never appends behind another's torn tail. It holds a lock (`flock`) on the
+segment it writes; the kernel drops that lock however the process ends, and an unlocked segment is known to be complete.
+A frame that is torn or damaged is skipped and counted; reading goes on at the next sound one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from holdfast.core.prediction import Record
+from holdfast.errors import ServeError
+
+__all__ = ["Entry", "Part", "Segment", "Writer", "encode", "finished", "read", "record_at", "segments"]
+
+_HEAD: Final = struct.Struct("<II")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Record)
+_START: Final = re.compile(rb"[\x90-\x9f]\xa1[a-z]")
+"""How every payload begins: a short msgpack array whose first item is the one-letter tag of the record."""
+CHUNK: Final = 4 << 20
+MAX_AGE_S: Final = 3600.0
+
+
+def encode(record: Record) -> bytes:
+    """One frame."""
+    payload = _ENCODER.encode(record)
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+class Segment(NamedTuple):
+    """One file of the log; sorts by writer, then number."""
+
+    writer: str
+    number: int
+    path: Path
+
+
+class Entry(NamedTuple):
+    """A record and where it stands in its segment."""
+
+    start: int
+    end: int
+    record: Record
+
+
+class Part(NamedTuple):
+    """What one reading step gave: sound records, where to go on, how many damaged stretches were passed over."""
+
+    entries: list[Entry]
+    end: int
+    damaged: int
+
+
+class Writer:
+    """Appends frames for one process.
+
+    Args:
+        log: the workspace's log folder.
+        name: who writes, such as `w0`; made unique.
+        segment_bytes: a segment is closed at this size, or when it is an hour old.
+        fsync: `fdatasync` after every write.
+    """
+
+    def __init__(self, log: Path, name: str, *, segment_bytes: int, fsync: bool = False) -> None:
+        self.name = f"{name}-{time.time_ns() // 1_000_000:012x}-{os.getpid()}"
+        self._folder = log / "wal" / self.name
+        self._segment_bytes = segment_bytes
+        self._fsync = fsync
+        self._number = 0
+        self._fd = -1
+        self._size = 0
+        self._opened = 0.0
+        with _as_serve_error(self._folder):
+            while True:
+                try:
+                    self._folder.mkdir(parents=True)
+                    break
+                except FileExistsError:
+                    self.name += "x"
+                    self._folder = self._folder.with_name(self.name)
+
+    def append(self, frames: Sequence[bytes]) -> None:
+        """Write all frames or raise ServeError; only after this may their answers go out."""
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        with _as_serve_error(self._folder):
+            if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened > MAX_AGE_S:
+                self._roll()
+            written = os.write(self._fd, data)
+            if written != len(data):
+                # Readers may already have taken the whole frames of it, so it is never cut back, only left behind.
+                self._leave()
+                raise OSError(28, "no space left on device")
+            self._size += written
+            if self._fsync:
+                os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Give the segment free for compaction."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _roll(self) -> None:
+        """The next segment is locked before the old one is released, so that the folder is never without an owner."""
+        while True:
+            self._number += 1
+            path = self._folder / f"{self._number:08d}.wal"
+            self._folder.mkdir(parents=True, exist_ok=True)  # compaction removes an empty folder
+            try:
+                fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:
+                continue
+            if _lock(fd) and _same(fd, path):
+                break
+            os.close(fd)  # compaction saw the new file first and took it for an abandoned one
+        self._leave()
+        self._fd, self._size, self._opened = fd, 0, time.monotonic()
+
+
+def segments(log: Path) -> list[Segment]:
+    """Every segment that is there now, in reading order."""
+    return sorted(
+        Segment(path.parent.name, int(path.stem), path) for path in (log / "wal").glob("*/*.wal") if path.stem.isdigit()
+    )
+
+
+def read(segment: Segment, offset: int = 0, *, complete: bool = False, limit: int = CHUNK) -> Part:
+    """Records from `offset` on, about `limit` bytes of them; `end == offset` when there is nothing more for now.
+
+    While somebody may still write (`complete=False`) an unfinished tail is left for later. In a complete segment it is
+    torn: passed over and counted.
+    """
+    try:
+        fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return Part([], offset, 0)
+    try:
+        size = os.fstat(fd).st_size
+        while True:
+            data = os.pread(fd, limit, offset)
+            part = _scan(data, offset, complete=complete and offset + len(data) >= size)
+            if part.end > offset or offset + len(data) >= size:
+                return part
+            limit *= 2  # one frame is larger than the step
+    finally:
+        os.close(fd)
+
+
+def record_at(path: Path, start: int, end: int) -> Record | None:
+    """The record of a known entry; None if the file is gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            data = file.read(end - start)
+    except FileNotFoundError:
+        return None
+    found = _scan(data, 0, complete=True).entries
+    return found[0].record if found else None
+
+
+@contextlib.contextmanager
+def finished(segment: Segment) -> Iterator[bool]:
+    """Whether nobody writes this segment any more; if so, nobody will while the block runs."""
+    try:
+        fd = os.open(segment.path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield _lock(fd) and _same(fd, segment.path)
+    finally:
+        os.close(fd)
+
+
+def _scan(data: bytes, base: int, *, complete: bool) -> Part:
+    entries: list[Entry] = []
+    at = damaged = 0
+    while at < len(data):
+        end = _frame_end(data, at)
+        if end <= 0:
+            # An unfinished frame is not searched for another: what it holds is somebody's data.
+            behind = _next_frame(data, at + 1) if end < 0 or complete else -1
+            if behind < 0:
+                if complete:
+                    at, damaged = len(data), damaged + 1
+                break
+            at, damaged = behind, damaged + 1
+            continue
+        try:
+            entries.append(Entry(base + at, base + end, _DECODER.decode(memoryview(data)[at + _HEAD.size : end])))
+        except msgspec.DecodeError:
+            damaged += 1
+        at = end
+    return Part(entries, base + at, damaged)
+
+
+def _frame_end(data: bytes, at: int) -> int:
+    """End of the sound frame that begins at `at`; 0 if it goes beyond the data, -1 if it is none."""
+    if at + _HEAD.size > len(data):
+        return 0
+    length, checksum = _HEAD.unpack_from(data, at)
+    end = at + _HEAD.size + length
+    if end > len(data):
+        return 0
+    sound = length > 0 and zlib.crc32(memoryview(data)[at + _HEAD.size : end]) == checksum
+    return int(end) if sound else -1
+
+
+def _next_frame(data: bytes, at: int) -> int:
+    """Where the next sound frame begins, or -1."""
+    for match in _START.finditer(data, at + _HEAD.size):
+        if _frame_end(data, match.start() - _HEAD.size) > 0:
+            return match.start() - _HEAD.size
+    return -1
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same(fd: int, path: Path) -> bool:
+    try:
+        return os.fstat(fd).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def _as_serve_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as bad:
+        raise ServeError(
+            f"the prediction log cannot be written: {bad.strerror}",
+            str(folder),
+            "check space and permissions; nothing is answered that is not logged",
+        ) from None

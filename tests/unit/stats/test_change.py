@@ -116,7 +116,7 @@ def test_the_cutoff_is_interpolated_and_floored() -> None:
 
 def test_the_length_grid_is_fine_and_complete() -> None:
     assert (RAMP_LENGTHS[0], RAMP_LENGTHS[-1]) == (3, 365)
-    assert all(a < b <= max(a + 2, 1.13 * a) for a, b in pairwise(RAMP_LENGTHS))
+    assert all(a < b <= max(a + 2, 1.14 * a) for a, b in pairwise(RAMP_LENGTHS))
 
 
 @pytest.mark.parametrize(

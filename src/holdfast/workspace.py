@@ -134,6 +134,8 @@ def open_workspace(folder: Path | None = None, overrides: Mapping[str, Any] | No
     version = mark.read_text(encoding="utf-8").strip() if mark.exists() else ""
     if version != FORMAT:
         newer = version.isdigit() and int(version) > int(FORMAT)
-        what = f"this workspace was made by a newer Holdfast (format {version})" if newer else "the workspace is damaged"
+        what = (
+            f"this workspace was made by a newer Holdfast (format {version})" if newer else "the workspace is damaged"
+        )
         raise WorkspaceError(what, str(mark), "pip install --upgrade holdfast" if newer else "holdfast init")
     return Workspace(found, config.load(found, overrides))

@@ -14,7 +14,14 @@ __all__ = ["Alarm", "Cause", "Closing", "Shape"]
 
 Shape = Literal["sudden", "gradual", "unknown"]
 Cause = Literal[
-    "benign covariate", "harmful covariate", "covariate", "concept", "label shift", "pipeline fault", "unknown"
+    "benign covariate",
+    "covariate",
+    "harmful covariate",
+    "covariate and concept",
+    "concept",
+    "label shift",
+    "pipeline fault",
+    "unknown",
 ]
 Closing = Literal["returned", "new release", "accepted", "undeployed"]
 
@@ -27,7 +34,7 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     release: str
     opened: int
     monitors: tuple[str, ...]
-    """Named monitors, strongest first, as `column/score`."""
+    """Named monitors, strongest first, as `column:score`."""
     columns: tuple[str, ...]
     evidence: float
     """Mixture value at opening over the threshold (1 = just crossed)."""

@@ -45,6 +45,7 @@ __all__ = [
     "Windows",
 ]
 
+
 class StoredLabel(msgspec.Struct, frozen=True, kw_only=True):
     """A label as kept: `version` 1, 2 ... per prediction id or key; joined when its prediction was found."""
 

@@ -54,7 +54,7 @@ labels = Table(
 alarms = Table(
     "alarms",
     metadata,
-    Column("id", String(32), primary_key=True),
+    Column("id", String(80), primary_key=True),
     Column("deployment", String(63), nullable=False),
     Column("opened", BigInteger, nullable=False),
     Column("open", Boolean, nullable=False),

@@ -19,7 +19,9 @@ ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 def upgrade() -> None:
     """Create everything."""
     op.create_table(
-        "deployments", sa.Column("name", sa.String(63), primary_key=True), sa.Column("state", sa.LargeBinary, nullable=False)
+        "deployments",
+        sa.Column("name", sa.String(63), primary_key=True),
+        sa.Column("state", sa.LargeBinary, nullable=False),
     )
     op.create_table(
         "windows",
@@ -50,7 +52,7 @@ def upgrade() -> None:
     op.create_index("labels_waiting", "labels", ["deployment", "joined", "id"])
     op.create_table(
         "alarms",
-        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("id", sa.String(80), primary_key=True),
         sa.Column("deployment", sa.String(63), nullable=False),
         sa.Column("opened", sa.BigInteger, nullable=False),
         sa.Column("open", sa.Boolean, nullable=False),
@@ -72,7 +74,9 @@ def upgrade() -> None:
     )
     op.create_index("evidence_by_release", "evidence", ["deployment", "release", "id"])
     op.create_table(
-        "cursors", sa.Column("name", sa.String(255), primary_key=True), sa.Column("value", sa.BigInteger, nullable=False)
+        "cursors",
+        sa.Column("name", sa.String(255), primary_key=True),
+        sa.Column("value", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "trail",

@@ -11,9 +11,9 @@ ordinary month, are named, and no rate is stated for them.
 The first 30 windows of a stream serve as the replay's reference, so all later ones are predictions. Each stream is
 replayed with the whole budget to itself; in the deployment it has only its share.
 
-References: lag-1 autocorrelation bias (1 + 4 rho)/n: M. G. Kendall, "Note on bias in the estimation of
-autocorrelation", Biometrika 41, 1954; which monitors to whiten: Y. Benjamini and Y. Hochberg, JRSS B 57, 1995; variance ratio: A. W. Lo
-and A. C. MacKinlay, Review of Financial Studies 1, 1988.
+References: bias (1 + 4 rho)/n of the lag-1 autocorrelation: M. G. Kendall, "Note on bias in the estimation of
+autocorrelation", Biometrika 41, 1954; which monitors to whiten: Y. Benjamini and Y. Hochberg, JRSS B 57, 1995; variance
+ratio: A. W. Lo and A. C. MacKinlay, Review of Financial Studies 1, 1988.
 """
 
 from __future__ import annotations
@@ -42,10 +42,11 @@ _BUDGETS = (5.0, 10.0, 20.0)  # windows per false alarm
 _SHUFFLES = 2
 _BLOCK = 5  # windows that stay together when shuffled, and that the variance ratio sums
 _BREACH = 1e-3  # chance that a right panel breaks its limit in one run
-_FALSE_WHITENING = 0.1  # share of whitened monitors that did not need it
+_FALSE_WHITENING = 0.2  # share of whitened monitors that did not need it
 _SUSPECT = 0.025  # tail probability of a correlation that is corrected once the rate is known to break
 _FAMILY = 0.01  # chance that any sound column is said to cling
-_WANDERS = 0.85  # AR(1) coefficient from which a history this short can't tell wandering from drift
+_UPPER = 1.645  # standard errors added to an AR(1) coefficient
+_WANDERS = 0.8  # upper bound of an AR(1) coefficient from which a history this short can't tell wandering from drift
 _PHI_LIMIT = 0.95
 _MIN_REPLAYED = 10  # held-out windows below which a replay says nothing
 
@@ -185,8 +186,8 @@ class _StreamReplay:
     def _to_whiten(self, monitors: Sequence[Monitor], rho: Floats, *, breaks: bool) -> dict[str, float]:
         """AR(1) coefficients of the monitors that need one.
 
-        Those are the ones with significant correlation (Benjamini-Hochberg), and all suspects once the rate breaks. The
-        coefficient is taken one standard error high: too little whitening breaks the promise, too much costs some delay.
+        Those are the ones with significant correlation (Benjamini-Hochberg), and all suspects once the rate breaks.
+        Each coefficient is its upper 95 % bound: too little whitening breaks the promise, too much only costs some delay.
         """
         n = len(self._held_out)
         tail = np.array([0.5 * erfc(r * sqrt(n / 2.0)) if isfinite(r) else 1.0 for r in rho.tolist()])
@@ -197,7 +198,7 @@ class _StreamReplay:
         for monitor, r, p in zip(monitors, rho.tolist(), tail.tolist(), strict=True):
             if p <= line:
                 phi = r + (1.0 + 4.0 * r) / n
-                found[monitor.key] = round(min(phi + sqrt(max(1.0 - phi**2, 0.0) / n), _PHI_LIMIT), 4)
+                found[monitor.key] = round(min(phi + _UPPER * sqrt(max(1.0 - phi**2, 0.0) / n), _PHI_LIMIT), 4)
         return found
 
     def _clinging(self, monitors: Sequence[Monitor], ratio: Floats) -> list[str]:

@@ -36,7 +36,8 @@ def normal_quantile(p: float) -> float:
 
 def normal_from_t(t: ArrayLike, df: ArrayLike) -> Floats:
     """Map Student's t with `df` degrees of freedom to the normal deviate of the same tail probability, cut at +-8."""
-    t, df = np.broadcast_arrays(np.asarray(t, dtype=np.float64), np.asarray(df, dtype=np.float64))
+    finite = np.clip(np.asarray(t, dtype=np.float64), -1e100, 1e100)  # squares stay finite
+    t, df = np.broadcast_arrays(finite, np.asarray(df, dtype=np.float64))
     a = df - 0.5
     b = 48.0 * a * a
     y = a * np.log1p(t * t / df)
@@ -51,8 +52,6 @@ def normal_from_t(t: ArrayLike, df: ArrayLike) -> Floats:
 
 def _exact_size(t: float, df: float) -> float:
     """|z| of one t, from its tail probability itself: P(|T| > t) = I_{df/(df+t^2)}(df/2, 1/2)."""
-    if not math.isfinite(t):
-        return Z_LIMIT
     tail = 0.5 * float(beta_cdf(df / (df + t * t), df / 2.0, 0.5)) if t else 0.5
     return -_STANDARD.inv_cdf(tail) if tail > 1e-300 else Z_LIMIT
 
@@ -111,6 +110,8 @@ def clopper_pearson_lower(hits: ArrayLike, trials: ArrayLike, level: float) -> F
 
 def _share_with_tail(k: Floats, n: Floats, tail: float) -> Floats:
     """Find the share p with P(Bin(n, p) <= k) = tail, by bisection on the summed probabilities."""
+    n = np.maximum(n, 1.0)
+    k = np.where(k >= n, 0.0, k)  # every row a hit: no such share, the callers answer themselves
     i = np.arange(1.0, float(k.max(initial=0.0)) + 1.0)
     steps = np.log(np.maximum(n[..., None] - i + 1.0, 1e-300)) - np.log(i)
     ways = np.concatenate([np.zeros((*k.shape, 1)), np.cumsum(steps, axis=-1)], axis=-1)  # log of n over i

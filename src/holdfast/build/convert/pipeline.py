@@ -1,0 +1,220 @@
+"""Walks a whole model: Pipelines, ColumnTransformers, transformed targets, votes and calibrations around the models.
+
+`transform` carries a frame through a preprocessing step, `answer` through anything that predicts. Both go by the exact
+class: a user's subclass or own step is refused by its name and place in the pipeline, never guessed at.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from holdfast.build.convert.borrowed import borrow
+from holdfast.build.convert.estimators import MODELS, Answer, both_classes, class_labels, normalised
+from holdfast.build.convert.functions import EXACT, INEXACT
+from holdfast.build.convert.graph import Column, Frame, Graph, Path, columns_of
+from holdfast.build.convert.preprocess import STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Scale = Literal["identity", "log", "log1p"]
+
+SEARCHES = {"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"}
+
+
+def kind_of(step: object) -> tuple[str, Scale]:
+    """(library, class name) of a step."""
+    return type(step).__module__.partition(".")[0], type(step).__name__
+
+
+def transform(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
+    """A preprocessing step: the frame before it -> the frame after it."""
+    if step is None or step == "passthrough":
+        return frame
+    library, name = kind_of(step)
+    if library == "sklearn" and name == "Pipeline":
+        for part_name, part in step.steps:
+            frame = transform(graph, frame, part, path / part_name)
+        return frame
+    if library == "sklearn" and name == "ColumnTransformer":
+        return _columns(graph, frame, step, path)
+    if library == "sklearn" and name == "FeatureUnion":
+        parts = [(part, part_name, frame) for part_name, part in step.transformer_list if part != "drop"]
+        return _side_by_side(graph, parts, step, path)
+    if library == "sklearn" and name in STEPS:
+        return STEPS[name](graph, frame, step, path)
+    raise path.refuse(step, "no exact conversion is known for this step")
+
+
+def _columns(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
+    names = list(getattr(step, "feature_names_in_", []))
+    parts = []
+    for part_name, part, chosen in step.transformers_:
+        if isinstance(part, str) and part == "drop":
+            continue
+        picked = tuple(frame[i] for i in _positions(chosen, names, len(frame)))
+        if picked:
+            parts.append((part, part_name, picked))
+    return _side_by_side(graph, parts, step, path)
+
+
+def _side_by_side(graph: Graph, parts: list[tuple[Any, str, Frame]], step: Any, path: Path) -> Frame:
+    weights = step.transformer_weights or {}
+    result: list[Column] = []
+    for part, name, picked in parts:
+        out = transform(graph, picked, part, path / name)
+        if name in weights:
+            scaled = graph.op("Mul", graph.matrix(out, part, path / name), graph.number(float(weights[name])))
+            out = columns_of(scaled, [c.name for c in out], like=out)
+        result += out
+    return tuple(result)
+
+
+def _positions(chosen: Any, names: list[str], width: int) -> list[int]:
+    """The positions that a ColumnTransformer's column choice (names, numbers, slice or mask) stands for."""
+    if isinstance(chosen, str):
+        return [names.index(chosen)]
+    if isinstance(chosen, slice):
+        if isinstance(chosen.start, str) or isinstance(chosen.stop, str):
+            start = names.index(chosen.start) if chosen.start is not None else 0
+            stop = names.index(chosen.stop) + 1 if chosen.stop is not None else width
+            return list(range(start, stop))
+        return list(range(width))[chosen]
+    if np.isscalar(chosen):
+        return [range(width)[int(chosen)]]  # type: ignore[call-overload, arg-type]
+    listed = list(chosen)
+    if listed and all(isinstance(item, bool | np.bool_) for item in listed):
+        return [i for i, taken in enumerate(listed) if taken]
+    return [names.index(item) if isinstance(item, str) else range(width)[int(item)] for item in listed]
+
+
+def answer(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """Anything that predicts: the frame it sees -> its prediction or probabilities."""
+    library, name = kind_of(model)
+    graph.libraries.add(library)
+    if library == "sklearn" and name in WRAPPERS:
+        return WRAPPERS[name](graph, frame, model, path)
+    if library == "sklearn" and name in SEARCHES:
+        return answer(graph, frame, model.best_estimator_, path)
+    if (library, name) in MODELS:
+        return MODELS[library, name](graph, frame, model, path)
+    if library == "sklearn":
+        return borrow(graph, frame, model, path)
+    raise path.refuse(model, "no exact conversion is known for this model")
+
+
+def _pipeline(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    *before, (last_name, last) = model.steps
+    for name, part in before:
+        frame = transform(graph, frame, part, path / name)
+    return answer(graph, frame, last, path / last_name)
+
+
+def _transformed_target(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """Predict on the transformed scale, then undo the transformation: answers are in natural units."""
+    inner = answer(graph, frame, model.regressor_, path / "regressor")
+    back, scale = _inverse(graph, inner.prediction, model.transformer_, path / "transformer")
+    return Answer(prediction=back, scale=scale)
+
+
+def _inverse(graph: Graph, y: str, step: Any, path: Path) -> tuple[str, Scale]:
+    library, name = kind_of(step)
+    if (library, name) == ("sklearn", "FunctionTransformer"):
+        undo = step.inverse_func
+        if undo is None:
+            return y, "identity"
+        known = EXACT | INEXACT
+        if undo not in known or step.inv_kw_args:
+            raise path.refuse(step, f"inverse function '{getattr(undo, '__name__', undo)}'", "use np.exp or np.expm1")
+        scales: dict[Any, Scale] = {(np.log, np.exp): "log", (np.log1p, np.expm1): "log1p"}
+        return known[undo](graph, y), scales.get((step.func, undo), "identity")
+    if library == "sklearn" and name in {"StandardScaler", "RobustScaler", "MaxAbsScaler"}:
+        if getattr(step, "scale_", None) is not None:
+            y = graph.op("Mul", y, graph.row(step.scale_))
+        centre = getattr(step, "mean_", None) if getattr(step, "with_mean", False) else getattr(step, "center_", None)
+        return (y if centre is None else graph.op("Add", y, graph.row(centre))), "identity"
+    if (library, name) == ("sklearn", "MinMaxScaler"):
+        return graph.op("Div", graph.op("Sub", y, graph.row(step.min_)), graph.row(step.scale_)), "identity"
+    raise path.refuse(step, "this target transformation has no exact inverse here", "use func=np.log, inverse_func=np.exp")
+
+
+def _mean(graph: Graph, tensors: list[str], weights: Any) -> str:
+    shares = np.ones(len(tensors)) if weights is None else np.asarray(weights, dtype=np.float64)
+    total = graph.op("Mul", tensors[0], graph.number(shares[0]))
+    for tensor, share in zip(tensors[1:], shares[1:], strict=True):
+        total = graph.op("Add", total, graph.op("Mul", tensor, graph.number(share)))
+    return graph.op("Div", total, graph.number(float(shares.sum())))
+
+
+def _vote(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    named = [name for name, part in model.estimators if part != "drop"]
+    answers = [answer(graph, frame, part, path / name) for name, part in zip(named, model.estimators_, strict=True)]
+    weights = model._weights_not_none
+    if not hasattr(model, "classes_"):
+        return Answer(prediction=_mean(graph, [a.prediction for a in answers], weights))
+    if model.voting != "soft":
+        raise path.refuse(model, "hard voting gives no probabilities", "use voting='soft'")
+    for one, name in zip(answers, named, strict=True):
+        if not one.probabilities:
+            raise path.refuse(model, f"voter '{name}' gives no probabilities", "calibrate it or leave it out")
+    return Answer(probabilities=_mean(graph, [a.probabilities for a in answers], weights), classes=class_labels(model))
+
+
+def _calibrated(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    labels = class_labels(model)
+    members = []
+    for number, member in enumerate(model.calibrated_classifiers_):
+        here = path / f"calibrated {number}"
+        if member.method not in {"sigmoid", "isotonic"}:
+            raise here.refuse(model, f"calibration method '{member.method}'", "use method='sigmoid' or 'isotonic'")
+        inner = answer(graph, frame, member.estimator, here)
+        if len(inner.classes or ()) != len(labels):
+            raise here.refuse(model, "a fold that has not seen every class", "use stratified folds")
+        scores = inner.decision
+        if not scores:
+            second = graph.constant(np.array([1], dtype=np.int64))
+            scores = inner.probabilities
+            scores = graph.op("Gather", scores, second, axis=1) if len(labels) == 2 else scores
+        chances = [
+            _calibrate(graph, graph.op("Gather", scores, graph.constant(np.array([i])), axis=1), calibrator)
+            for i, calibrator in enumerate(member.calibrators)
+        ]
+        if len(labels) == 2:
+            members.append(both_classes(graph, chances[0]))
+        else:
+            members.append(normalised(graph, graph.op("Concat", *chances, axis=1), len(labels)))
+    return Answer(probabilities=_mean(graph, members, None), classes=labels)
+
+
+def _calibrate(graph: Graph, score: str, calibrator: Any) -> str:
+    if hasattr(calibrator, "a_"):  # Platt: 1 / (1 + exp(a * score + b))
+        shifted = graph.op("Add", graph.op("Mul", score, graph.number(float(calibrator.a_))), graph.number(float(calibrator.b_)))
+        return graph.op("Sigmoid", graph.op("Neg", shifted))
+    x = np.asarray(calibrator.X_thresholds_, dtype=np.float64)
+    y = np.asarray(calibrator.y_thresholds_, dtype=np.float64)
+    if len(x) == 1:
+        return graph.op("Add", graph.op("Mul", score, graph.number(0.0)), graph.number(y[0]))
+    clipped = graph.op("Min", graph.op("Max", score, graph.number(x[0])), graph.number(x[-1]))
+    axis = graph.constant(np.array([1], dtype=np.int64))
+    above = graph.op("Cast", graph.op("Greater", clipped, graph.row(x[1:-1])), to=7) if len(x) > 2 else None
+    if above is None:
+        low_x, low_y, slope = graph.number(x[0]), graph.number(y[0]), graph.number((y[1] - y[0]) / (x[1] - x[0]))
+    else:
+        position = graph.op("ReduceSum", above, axis, keepdims=1)
+        low_x, low_y, slope = (
+            graph.op("Gather", graph.constant(values), position, axis=0)
+            for values in (x[:-1], y[:-1], np.diff(y) / np.diff(x))
+        )
+    return graph.op("Add", graph.op("Mul", slope, graph.op("Sub", clipped, low_x)), low_y)
+
+
+WRAPPERS: dict[str, Callable[[Graph, Frame, Any, Path], Answer]] = {
+    "Pipeline": _pipeline,
+    "TransformedTargetRegressor": _transformed_target,
+    "VotingClassifier": _vote,
+    "VotingRegressor": _vote,
+    "CalibratedClassifierCV": _calibrated,
+}
+"""Models around models, by scikit-learn class name."""

@@ -142,5 +142,7 @@ def _frame(model: Any, inputs: Sequence[Input], path: Path) -> Frame:
     )
     expected = getattr(model, "n_features_in_", len(frame))
     if len(frame) != expected:
-        raise path.refuse(model, f"the model takes {expected} columns, {len(frame)} are given", "give one input per column")
+        raise path.refuse(
+            model, f"the model takes {expected} columns, {len(frame)} are given", "give one input per column"
+        )
     return frame

@@ -18,7 +18,14 @@ from holdfast.errors import MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OLD_TREES = {"TreeEnsembleClassifier", "TreeEnsembleRegressor", "SVMClassifier", "SVMRegressor", "LinearClassifier"}
+FLOAT32_OPERATORS = {
+    "LinearClassifier",
+    "LinearRegressor",
+    "SVMClassifier",
+    "SVMRegressor",
+    "TreeEnsembleClassifier",
+    "TreeEnsembleRegressor",
+}
 """Operators that answer in float32 whatever they are given."""
 
 
@@ -30,7 +37,10 @@ def borrow(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     for constant in borrowed.graph.initializer:
         names[constant.name] = graph.constant(_values(constant))
     for node in borrowed.graph.node:
-        if node.op_type in OLD_TREES:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g)
+        if node.op_type in FLOAT32_OPERATORS:
             raise path.refuse(model, f"operator {node.op_type} computes in float32")
         if len(node.output) == 1:
             attributes = {a.name: onnx().helper.get_attribute_value(a) for a in node.attribute}
@@ -66,8 +76,25 @@ def _convert(model: Any, width: int, path: Path) -> Any:
 def _values(constant: Any) -> np.ndarray[Any, Any]:
     values = onnx().numpy_helper.to_array(constant)
     if values.dtype.kind in "OSU":
-        return np.array([v.decode() if isinstance(v, bytes) else v for v in values.ravel()], dtype=object).reshape(values.shape)
+        return np.array([v.decode() if isinstance(v, bytes) else v for v in values.ravel()], dtype=object).reshape(
+            values.shape
+        )
     return np.asarray(values)
+
+
+def _rename(body: Any) -> None:
+    """Stable names inside a subgraph: skl2onnx numbers them by how much it has converted before."""
+    names: dict[str, str] = {}
+    for value in [*body.input, *body.initializer]:
+        value.name = names.setdefault(value.name, f"s{len(names)}")
+    for number, node in enumerate(body.node):
+        node.name = f"{node.op_type}_{number}"
+        for i, name in enumerate(node.input):
+            node.input[i] = names.get(name, name)
+        for i, name in enumerate(node.output):
+            node.output[i] = names.setdefault(name, f"s{len(names)}")
+    for value in body.output:
+        value.name = names[value.name]
 
 
 def _adopt(graph: Graph, node: Any, names: dict[str, str]) -> None:

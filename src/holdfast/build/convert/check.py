@@ -21,7 +21,7 @@ MAX_ELEMENTS = 1 << 27
 """No declared tensor may hold more than this (1 GiB of float64)."""
 
 SHIPPED = frozenset(
-    """Attention BiasDropout BiasGelu BiasSoftmax BitLinear CDist ConvTransposeWithDynamicPads CropAndResize
+    """Attention BiasDropout BiasGelu BiasSoftmax CDist ConvTransposeWithDynamicPads CropAndResize
     DequantizeLinear DynamicQuantizeLSTM DynamicQuantizeMatMul EmbedLayerNormalization ExpandDims FastGelu FusedConv
     FusedGemm FusedMatMul GatherND Gelu GridSample GroupQueryAttention Inverse Irfft LongformerAttention MatMulInteger16
     MatMulIntegerToFloat MatMulNBits MaxpoolWithMask MultiHeadAttention MurmurHash3 NGramRepeatBlock NhwcMaxPool Pad
@@ -29,7 +29,7 @@ SHIPPED = frozenset(
     QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearReduceMean QLinearSigmoid QLinearSoftmax QLinearWhere
     QuantizeLinear QuickGelu Range Rfft RotaryEmbedding SampleOp SkipLayerNormalization
     SkipSimplifiedLayerNormalization SparseToDenseMatMul Tokenizer TorchEmbedding TransposeMatMul Trilu Unique
-    WordConvEmbedding""".split()
+    WordConvEmbedding""".split()  # noqa: SIM905 - a list of words reads best as text
 )
 """Operators of the domain com.microsoft that ship inside ONNX Runtime."""
 
@@ -40,7 +40,9 @@ SHAPED_BY_INPUT = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Resize": 3, "P
 def check_onnx(content: bytes, *, max_bytes: int = MAX_BYTES, max_elements: int = MAX_ELEMENTS) -> None:
     """Raise `Unconvertible`, naming the operator or tensor, unless the model is safe to load."""
     if len(content) > max_bytes:
-        raise Unconvertible(f"the model has {len(content)} bytes; {max_bytes} are allowed", "ONNX file", "make it smaller")
+        raise Unconvertible(
+            f"the model has {len(content)} bytes; {max_bytes} are allowed", "ONNX file", "make it smaller"
+        )
     model = onnx().ModelProto()
     try:
         model.ParseFromString(content)

@@ -56,7 +56,7 @@ def logistic(graph: Graph, decision: str, labels: Sequence[Any]) -> str:
 
 
 def affine(graph: Graph, matrix: str, coefficients: Any, intercept: Any) -> str:
-    """x @ coefficients.T + intercept."""
+    """The product x @ coefficients.T + intercept."""
     weights = np.atleast_2d(np.asarray(coefficients, dtype=np.float64))
     product = graph.op("MatMul", matrix, graph.constant(np.ascontiguousarray(weights.T)))
     shift = np.broadcast_to(np.asarray(intercept, dtype=np.float64).ravel(), (len(weights),))
@@ -110,7 +110,7 @@ def boosting(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
         if getattr(model, "_preprocessor", None) is not None:
             from holdfast.build.convert.pipeline import transform
 
-            frame = transform(graph, frame, model._preprocessor, path)
+            frame = transform(graph, frame, model._preprocessor, path)  # noqa: SLF001 - its own encoder of categories
         ensemble = sklearn_trees.hist_gradient_boosting(model)
     else:
         ensemble = sklearn_trees.gradient_boosting(model, path)
@@ -132,9 +132,7 @@ def xgboost_model(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     if marker is not None and not np.isnan(marker):
         matrix = graph.matrix(frame, model, path)
         hidden = graph.op("Equal", matrix, graph.number(float(marker)))
-        frame = columns_of(
-            graph.op("Where", hidden, graph.number(np.nan), matrix), [c.name for c in frame], like=frame
-        )
+        frame = columns_of(graph.op("Where", hidden, graph.number(np.nan), matrix), [c.name for c in frame], like=frame)
     return _linked(graph, compile_trees(graph, frame, ensemble, model, path), link, ensemble.targets, model)
 
 
@@ -218,7 +216,7 @@ def support_vectors(graph: Graph, frame: Frame, model: Any, path: Path) -> Answe
     if not hasattr(model, "classes_"):
         return Answer(prediction=affine(graph, kernel, dual, model.intercept_))
     labels = class_labels(model)
-    if np.size(model._probA):
+    if np.size(model._probA):  # noqa: SLF001 - public twin warns
         raise path.refuse(model, "probability=True", "use CalibratedClassifierCV(SVC(), ensemble=False)")
     if len(labels) == 2:
         return Answer(decision=affine(graph, kernel, dual, model.intercept_), classes=labels)
@@ -244,7 +242,7 @@ def support_vectors(graph: Graph, frame: Frame, model: Any, path: Path) -> Answe
 def _kernel(graph: Graph, matrix: str, model: Any, path: Path) -> str:
     vectors = np.asarray(model.support_vectors_, dtype=np.float64)
     product = graph.op("MatMul", matrix, graph.constant(np.ascontiguousarray(vectors.T)))
-    gamma = graph.number(float(model._gamma))
+    gamma = graph.number(float(model._gamma))  # noqa: SLF001 - "scale" and "auto" resolved
     if model.kernel == "linear":
         return product
     if model.kernel == "rbf":
@@ -263,7 +261,12 @@ def _kernel(graph: Graph, matrix: str, model: Any, path: Path) -> str:
 
 def constant(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     """DummyRegressor and DummyClassifier(prior): the same answer for every row."""
-    anything = graph.op("Gather", graph.matrix(tuple(c for c in frame if not c.text), model, path), graph.constant(np.array([0])), axis=1)
+    anything = graph.op(
+        "Gather",
+        graph.matrix(tuple(c for c in frame if not c.text), model, path),
+        graph.constant(np.array([0])),
+        axis=1,
+    )
     zero = graph.op("Cast", graph.op("And", graph.op("IsNaN", anything), graph.constant(np.array(False))), to=11)
     if not hasattr(model, "classes_"):
         return Answer(prediction=graph.op("Add", zero, graph.row(model.constant_)))
@@ -274,13 +277,13 @@ def constant(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
 
 LINEAR_REGRESSORS = """ARDRegression BayesianRidge ElasticNet ElasticNetCV GammaRegressor HuberRegressor Lars LarsCV Lasso
 LassoCV LassoLars LassoLarsCV LassoLarsIC LinearRegression LinearSVR OrthogonalMatchingPursuit PoissonRegressor
-QuantileRegressor Ridge RidgeCV SGDRegressor TheilSenRegressor TweedieRegressor""".split()
+QuantileRegressor Ridge RidgeCV SGDRegressor TheilSenRegressor TweedieRegressor""".split()  # noqa: SIM905 - a list of words reads best as text
 LINEAR_CLASSIFIERS = """LinearSVC LogisticRegression LogisticRegressionCV Perceptron RidgeClassifier RidgeClassifierCV
-SGDClassifier""".split()
+SGDClassifier""".split()  # noqa: SIM905 - a list of words reads best as text
 FORESTS = """DecisionTreeClassifier DecisionTreeRegressor ExtraTreeClassifier ExtraTreeRegressor ExtraTreesClassifier
-ExtraTreesRegressor RandomForestClassifier RandomForestRegressor""".split()
+ExtraTreesRegressor RandomForestClassifier RandomForestRegressor""".split()  # noqa: SIM905 - a list of words reads best as text
 BOOSTING = """GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier
-HistGradientBoostingRegressor""".split()
+HistGradientBoostingRegressor""".split()  # noqa: SIM905 - a list of words reads best as text
 
 MODELS: dict[tuple[str, str], Callable[[Graph, Frame, Any, Path], Answer]] = {
     **{("sklearn", name): linear_regression for name in LINEAR_REGRESSORS},

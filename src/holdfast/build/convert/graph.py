@@ -149,7 +149,9 @@ class Graph:
             raise path.refuse(
                 step, f"column '{column.name}' is declared as {kind} but the step learned other values", "fix its type"
             )
-        wanted = {("\x00missing" if column.text else math.nan) if key is None else key: i for i, key in enumerate(plain)}
+        wanted = {
+            ("\x00missing" if column.text else math.nan) if key is None else key: i for i, key in enumerate(plain)
+        }
         for raw, value in column.replace:
             wanted[raw] = wanted.get(value, len(keys))
         width = table.shape[1]
@@ -160,7 +162,11 @@ class Graph:
         if width == 1:
             found = table[values, 0]
             return self.op(
-                "LabelEncoder", single, **attributes, values_tensor=as_tensor(found), default_tensor=as_tensor(table[-1])
+                "LabelEncoder",
+                single,
+                **attributes,
+                values_tensor=as_tensor(found),
+                default_tensor=as_tensor(table[-1]),
             )
         default = as_tensor(np.array([len(keys)], dtype=np.int64))
         index = self.op("LabelEncoder", single, **attributes, values_tensor=as_tensor(values), default_tensor=default)

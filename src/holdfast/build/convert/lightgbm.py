@@ -57,7 +57,9 @@ def _link(objective: str, model: Any, path: Path) -> tuple[str, float]:
         return ("square" if "sqrt" in options else "identity"), 1.0
     links = {"binary": "logistic", "cross_entropy": "logistic", "multiclass": "softmax", "multiclassova": "ova"}
     if name not in links:
-        raise path.refuse(model, f"LightGBM objective '{name}'", "train with a standard regression or log-loss objective")
+        raise path.refuse(
+            model, f"LightGBM objective '{name}'", "train with a standard regression or log-loss objective"
+        )
     return links[name], slope
 
 
@@ -90,9 +92,7 @@ def _tree(tree: dict[str, Any], target: int, model: Any, path: Path) -> Tree:
         threshold=np.array(numeric, dtype=np.float64),
         left=np.array([left for left, _ in links], dtype=np.int64),
         right=np.array([right for _, right in links], dtype=np.int64),
-        missing_left=np.array(
-            [bool(node) and i not in sets and _missing_left(node, numeric[i]) for i, node in enumerate(inner)]
-        ),
+        missing_left=np.array([node is not None and _missing_left(node, numeric[i]) for i, node in enumerate(inner)]),
         value=np.array([node.get("leaf_value", 0.0) for node in flat], dtype=np.float64),
         target=target,
         categories=sets,
@@ -100,6 +100,8 @@ def _tree(tree: dict[str, Any], target: int, model: Any, path: Path) -> Tree:
 
 
 def _missing_left(node: dict[str, Any], threshold: float) -> bool:
+    if node["decision_type"] == "==":
+        return False
     if node["missing_type"] == "NaN":
         return bool(node["default_left"])
     return threshold >= 0.0  # a missing value counts as zero

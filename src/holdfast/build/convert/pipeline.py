@@ -24,9 +24,10 @@ Scale = Literal["identity", "log", "log1p"]
 SEARCHES = {"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"}
 
 
-def kind_of(step: object) -> tuple[str, Scale]:
+def kind_of(step: object) -> tuple[str, str]:
     """(library, class name) of a step."""
-    return type(step).__module__.partition(".")[0], type(step).__name__
+    library: str = type(step).__module__.partition(".")[0]
+    return library, type(step).__name__
 
 
 def transform(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
@@ -83,7 +84,7 @@ def _positions(chosen: Any, names: list[str], width: int) -> list[int]:
             return list(range(start, stop))
         return list(range(width))[chosen]
     if np.isscalar(chosen):
-        return [range(width)[int(chosen)]]  # type: ignore[call-overload, arg-type]
+        return [range(width)[int(chosen)]]  # type: ignore[arg-type]
     listed = list(chosen)
     if listed and all(isinstance(item, bool | np.bool_) for item in listed):
         return [i for i, taken in enumerate(listed) if taken]
@@ -137,7 +138,9 @@ def _inverse(graph: Graph, y: str, step: Any, path: Path) -> tuple[str, Scale]:
         return (y if centre is None else graph.op("Add", y, graph.row(centre))), "identity"
     if (library, name) == ("sklearn", "MinMaxScaler"):
         return graph.op("Div", graph.op("Sub", y, graph.row(step.min_)), graph.row(step.scale_)), "identity"
-    raise path.refuse(step, "this target transformation has no exact inverse here", "use func=np.log, inverse_func=np.exp")
+    raise path.refuse(
+        step, "this target transformation has no exact inverse here", "use func=np.log, inverse_func=np.exp"
+    )
 
 
 def _mean(graph: Graph, tensors: list[str], weights: Any) -> str:
@@ -151,7 +154,7 @@ def _mean(graph: Graph, tensors: list[str], weights: Any) -> str:
 def _vote(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     named = [name for name, part in model.estimators if part != "drop"]
     answers = [answer(graph, frame, part, path / name) for name, part in zip(named, model.estimators_, strict=True)]
-    weights = model._weights_not_none
+    weights = model._weights_not_none  # noqa: SLF001 - weights without those of dropped voters
     if not hasattr(model, "classes_"):
         return Answer(prediction=_mean(graph, [a.prediction for a in answers], weights))
     if model.voting != "soft":
@@ -190,7 +193,9 @@ def _calibrated(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
 
 def _calibrate(graph: Graph, score: str, calibrator: Any) -> str:
     if hasattr(calibrator, "a_"):  # Platt: 1 / (1 + exp(a * score + b))
-        shifted = graph.op("Add", graph.op("Mul", score, graph.number(float(calibrator.a_))), graph.number(float(calibrator.b_)))
+        shifted = graph.op(
+            "Add", graph.op("Mul", score, graph.number(float(calibrator.a_))), graph.number(float(calibrator.b_))
+        )
         return graph.op("Sigmoid", graph.op("Neg", shifted))
     x = np.asarray(calibrator.X_thresholds_, dtype=np.float64)
     y = np.asarray(calibrator.y_thresholds_, dtype=np.float64)

@@ -50,7 +50,9 @@ def min_max(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
 def impute(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
     """SimpleImputer: numbers by one Where; text is remembered for the lookup that follows."""
     filled: list[Column] = []
-    kept = [c for c, fill in zip(frame, step.statistics_, strict=True) if not _is_empty(fill) or step.keep_empty_features]
+    kept = [
+        c for c, fill in zip(frame, step.statistics_, strict=True) if not _is_empty(fill) or step.keep_empty_features
+    ]
     fills = [fill for fill in step.statistics_ if not _is_empty(fill) or step.keep_empty_features]
     numbers = [(c, fill) for c, fill in zip(kept, fills, strict=True) if not c.text]
     if numbers:
@@ -118,15 +120,14 @@ def encode(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
     start = 0
     for position, (column, width) in enumerate(zip(frame, widths, strict=True)):
         categories = list(step.categories_[position])
-        if column.text and None in categories:
-            column = _with_none(graph, column)
+        known = _with_none(graph, column) if column.text and None in categories else column
         closed = getattr(step, "handle_unknown", "ignore") == "error"
         if closed and column.source:
             graph.closed.add(column.source)
         rows = _ask(step, position, categories, closed)[:, start : start + width]
         start += width
         if width:
-            found = graph.lookup(column, categories, rows, step, path)
+            found = graph.lookup(known, categories, rows, step, path)
             result += columns_of(found, [f"{column.name}_{i}" for i in range(width)])
     return tuple(result)
 
@@ -136,7 +137,7 @@ def _encoded_widths(step: Any) -> list[int]:
         return [1] * len(step.categories_)
     if type(step).__name__ == "TargetEncoder":
         return [len(step.encodings_) // len(step.categories_)] * len(step.categories_)
-    return [int(width) for width in step._n_features_outs]
+    return [int(width) for width in step._n_features_outs]  # noqa: SLF001 - with drop and rare ones counted
 
 
 def _with_none(graph: Graph, column: Column) -> Column:
@@ -176,7 +177,9 @@ def _table(step: Any, columns: list[NDArray[Any]]) -> Any:
     import pandas as pd
 
     names = getattr(step, "feature_names_in_", range(len(columns)))
-    return pd.DataFrame({name: pd.Series(column, dtype=column.dtype) for name, column in zip(names, columns, strict=True)})
+    return pd.DataFrame(
+        {name: pd.Series(column, dtype=column.dtype) for name, column in zip(names, columns, strict=True)}
+    )
 
 
 def polynomial(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
@@ -213,9 +216,8 @@ def _indices(graph: Graph, values: Any) -> str:
 def bins(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
     """KBinsDiscretizer: the number of inner edges at or below the value, as a code or one-hot."""
     result: list[Column] = []
-    for column, edges, count in zip(frame, step.bin_edges_, step.n_bins_, strict=True):
+    for column, edges, count in zip(frame, step.bin_edges_, map(int, step.n_bins_), strict=True):
         single = graph.matrix((column,), step, path)
-        count = int(count)
         if count > 1:
             above = graph.op("GreaterOrEqual", single, graph.row(edges[1:-1]))
             axis = graph.constant(np.array([1], dtype=np.int64))
@@ -251,7 +253,9 @@ def apply_function(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
         raise path.refuse(
             step,
             f"function '{name}'" + (" with arguments" if step.kw_args else " is not one of numpy's that convert"),
-            "use one of " + ", ".join(sorted(f"np.{f.__name__}" for f in EXACT | INEXACT)) + ", or compute the column before",
+            "use one of "
+            + ", ".join(sorted(f"np.{f.__name__}" for f in EXACT | INEXACT))
+            + ", or compute the column before",
         )
     emit = EXACT.get(step.func) or INEXACT[step.func]
     matrix = emit(graph, graph.matrix(frame, step, path))
@@ -264,7 +268,7 @@ def binarize(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
     return columns_of(graph.op("Cast", above, to=11), [c.name for c in frame])
 
 
-def select(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
+def select(_graph: Graph, frame: Frame, step: Any, _path: Path) -> Frame:
     """Feature selectors: keep what they keep."""
     return tuple(frame[int(i)] for i in np.flatnonzero(step.get_support()))
 

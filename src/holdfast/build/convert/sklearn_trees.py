@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - the fitted trees have no public form
 """scikit-learn's trees in plain form: single trees, forests, gradient boosting and histogram gradient boosting.
 
 The first three compare features rounded to float32 with float64 thresholds; histogram gradient boosting compares in
@@ -57,7 +58,9 @@ def forest(model: Any, path: Path) -> Ensemble:
 def gradient_boosting(model: Any, path: Path) -> Ensemble:
     """GradientBoosting: the start value of a constant model plus shrunken trees."""
     if not isinstance(model.init_, str) and type(model.init_).__name__ not in {"DummyClassifier", "DummyRegressor"}:
-        raise path.refuse(model, f"gradient boosting started from a {type(model.init_).__name__}", "train with init=None")
+        raise path.refuse(
+            model, f"gradient boosting started from a {type(model.init_).__name__}", "train with init=None"
+        )
     start = np.asarray(model._raw_predict_init(np.zeros((1, model.n_features_in_), dtype=np.float32)))[0]
     trees = [
         plain_tree(member.tree_, target, model.learning_rate)

@@ -36,7 +36,9 @@ def read_booster(model: Any, path: Path) -> tuple[Ensemble, str]:
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     booster_json, name = learner["gradient_booster"], learner["gradient_booster"]["name"]
     if name not in {"gbtree", "dart"}:
-        raise path.refuse(model, f"XGBoost booster '{name}'", "use gbtree, or LogisticRegression/Ridge for linear models")
+        raise path.refuse(
+            model, f"XGBoost booster '{name}'", "use gbtree, or LogisticRegression/Ridge for linear models"
+        )
     inner = booster_json["gbtree"]["model"] if name == "dart" else booster_json["model"]
     weights = booster_json["weight_drop"] if name == "dart" else [1.0] * len(inner["trees"])
     link = _link(learner["objective"]["name"], model, path)
@@ -62,7 +64,9 @@ def _link(objective: str, model: Any, path: Path) -> str:
     for names, link in ((LOGISTIC, "logistic"), (LOG_LINK, "log"), (SOFTMAX, "softmax"), (IDENTITY, "identity")):
         if objective in names:
             return link
-    raise path.refuse(model, f"XGBoost objective '{objective}'", "train with a standard regression or log-loss objective")
+    raise path.refuse(
+        model, f"XGBoost objective '{objective}'", "train with a standard regression or log-loss objective"
+    )
 
 
 def _used_trees(wrapper: Any, booster: Any, inner: dict[str, Any]) -> int:

@@ -1,0 +1,121 @@
+"""The two sides of a comparison as functions of a table: the original model in its own library, the built one in ONNX.
+
+A table is a dict of columns: float64 with NaN, or object arrays of text and None. The original gets a pandas frame as
+in training (or a plain array, if that is what it was trained on), the graph its named inputs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.build.convert import MISSING, Converted, Task, flavour_of, model_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+Table = dict[str, "NDArray[Any]"]
+"""Columns by name: float64 with NaN, or object arrays of str and None."""
+
+
+def onnx_predict(converted: Converted) -> Callable[[Table], NDArray[np.float64]]:
+    """The built model as a function of a table."""
+    session = open_session(converted.onnx)
+    name = converted.outputs[0]
+    return lambda table: np.asarray(session.run([name], feeds(converted, table))[0])
+
+
+def feeds(converted: Converted, table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A table as the graph's inputs."""
+    result = {}
+    for column in converted.inputs:
+        values = table[column.name]
+        if column.text:
+            texts = np.empty((len(values), 1), dtype=object)
+            texts[:, 0] = [MISSING if value is None or value != value else value for value in values]  # noqa: PLR0124 - NaN
+            result[column.name] = texts
+        else:
+            result[column.name] = np.asarray(values, dtype=np.float64).reshape(len(values), column.width)
+    return result
+
+
+def open_session(content: bytes) -> Any:
+    """An ONNX Runtime session on one thread, telemetry off."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def native_predict(
+    model: Any, converted: Converted, *, task: Task, like: Any = None
+) -> Callable[[Table], NDArray[np.float64]]:
+    """The original model as a function of a table; `like` is a frame with the training dtypes, where there is one."""
+
+    def predict(table: Table) -> NDArray[np.float64]:
+        given = native_frame(model, converted, table, like=like)
+        if type(model).__name__ == "Booster" and flavour_of(model) == "xgboost":
+            import xgboost
+
+            # A plain array carries no names; the frame's are the booster's own.
+            return _both(np.asarray(model.predict(xgboost.DMatrix(given)), dtype=np.float64), task)
+        if task == "regression" or not hasattr(model, "predict_proba"):
+            return _both(np.asarray(model.predict(given), dtype=np.float64), task)
+        return np.asarray(model.predict_proba(given), dtype=np.float64)
+
+    return predict
+
+
+def _both(answer: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+    return np.column_stack([1.0 - answer, answer]) if task == "binary" and answer.ndim == 1 else answer
+
+
+def native_frame(model: Any, converted: Converted, table: Table, *, like: Any = None) -> Any:
+    """The pandas frame (or array, for a model of plain arrays) that the original expects."""
+    names = model_columns(model)
+    if not names and not any(column.text for column in converted.inputs):
+        return np.column_stack([np.asarray(table[c.name], dtype=np.float64) for c in converted.inputs])
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for column in converted.inputs:
+        values = table[column.name]
+        if column.text:
+            gap = None if column.name in converted.none_columns else np.nan
+            texts = [gap if value is None or value != value else value for value in values]  # noqa: PLR0124 - NaN
+            series = pd.Series(texts, dtype=object)
+            if like is None and column.name in converted.category_columns:
+                series = series.astype("category")
+        else:
+            series = pd.Series(_typed(np.asarray(values, dtype=np.float64), column.datatype))
+        if like is not None and column.name in like:
+            series = _like(series, like[column.name])
+        columns[column.name] = series
+    frame = pd.DataFrame(columns)
+    return frame[list(names)] if set(names) <= set(columns) and names else frame
+
+
+def _typed(values: NDArray[np.float64], datatype: str) -> NDArray[Any]:
+    """Whole numbers and truth values in their own type where nothing is missing. FP32 stays float64: the server's width."""
+    if datatype.startswith("FP") or not np.all(np.isfinite(values)) or np.any(values != np.floor(values)):
+        return values
+    return (
+        values.astype(bool) if datatype == "BOOL" and set(np.unique(values)) <= {0.0, 1.0} else values.astype(np.int64)
+    )
+
+
+def _like(series: Any, example: Any) -> Any:
+    import pandas as pd
+
+    if isinstance(example.dtype, pd.CategoricalDtype):
+        return series.astype(example.dtype)
+    if pd.api.types.is_string_dtype(example.dtype) and not pd.api.types.is_object_dtype(example.dtype):
+        return series.astype(example.dtype)
+    return series

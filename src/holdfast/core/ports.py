@@ -6,16 +6,17 @@ Everything a store takes or returns is a value from `core`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from holdfast.core.release import ModelSource
 from holdfast.core.window import Stream, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import numpy as np
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from holdfast.core.deployment import Deployment, Plan
     from holdfast.core.event import Event
     from holdfast.core.prediction import Label
-    from holdfast.core.release import ModelSource
 
 __all__ = [
     "Alarms",
@@ -204,7 +204,8 @@ class Database(Protocol):
 
 class Tables(Protocol):
     """Columnar files: Parquet and CSV. A table is name -> numpy array, all of one length: float64 with NaN for missing
-    numbers; object arrays of str with None for everything else; datetime64[us] (UTC or naive) for times; bool as bool."""
+    numbers; object arrays of str with None for everything else; datetime64[us] (UTC or naive) for times; bool as bool.
+    """
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> dict[str, np.ndarray]: ...
 
@@ -230,7 +231,8 @@ class Session(Protocol):
 
     def run(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Feature columns [n] in (float64, or object arrays of str/None), outputs by name: prediction [n] or
-        probabilities [n, k], float64."""
+        probabilities [n, k], float64.
+        """
         ...
 
 
@@ -257,6 +259,10 @@ class ModelRegistry(Protocol):
 
     def fetch(self, reference: str, into: Path) -> FetchedModel:
         """`models:/name/3`, `models:/name@champion`, `runs:/id/path`: resolved once, downloaded by version, hashed."""
+        ...
+
+    def resolve(self, reference: str) -> str:
+        """The exact version that a reference means now: `models:/name/version`."""
         ...
 
     def register_file(self, path: Path, name: str) -> str:

@@ -6,6 +6,7 @@ deploy makes a release live at once; `start_canary` gives it a share of the stic
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,8 +17,6 @@ from holdfast.decide.publish import publish
 from holdfast.errors import NotFound
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from holdfast.core.ports import Database, Stores
 
 __all__ = ["Actor", "deploy", "promote", "rollback", "start_canary", "undeploy"]

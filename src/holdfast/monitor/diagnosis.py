@@ -1,6 +1,6 @@
 """What a pattern of moved monitors means, in words that a person understands, and what to do about it.
 
-    missing, unseen or far out of range in bulk   pipeline fault: mend the feed, do not retrain
+    missing, unseen, out of range in bulk, stuck  pipeline fault: mend the feed, do not retrain
     inputs only, errors quiet                     benign covariate: no action
     inputs, labels not there yet                  covariate: look at the error when labels land
     inputs and loss, signed error quiet           harmful covariate: retrain with data like today's
@@ -29,6 +29,8 @@ __all__ = ["Moved", "Verdict", "diagnose", "tell"]
 
 BULK: Final = 0.2
 """A column is broken rather than drifting when at least this share of its rows newly misses or leaves its range."""
+CROWD: Final = 0.5
+"""... or when this much more of its rows crowd into one of its bins, which held a thirty-second each."""
 PEOPLE_SAY: Final = {
     OUTPUT: "the predictions",
     CONFIDENCE: "the confidence",
@@ -49,13 +51,17 @@ class Moved:
     faulty_before: float
     faulty_now: float
     """Share of rows that are missing, unseen or out of range."""
+    crowded_before: float = 0.0
+    crowded_now: float = 0.0
+    """Share of rows in the fullest bin of a column that had many: near 1 when a column is stuck or its unit has changed."""
 
     @property
     def broken(self) -> bool:
         """A fault of the feed rather than a change of the world."""
         rise = self.faulty_now - self.faulty_before
         only_faults = {"missing", "unseen"} & set(self.scores[:1])
-        return self.group == "input" and (rise >= BULK or bool(only_faults))
+        stuck = self.crowded_now - self.crowded_before >= CROWD
+        return self.group == "input" and (rise >= BULK or stuck or bool(only_faults))
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ def tell(alarm: Alarm, moved: Sequence[Moved], verdict: Verdict) -> str:
 
 def _subject(moved: Moved) -> str:
     name = PEOPLE_SAY.get(moved.column, moved.column)
+    if moved.crowded_now - moved.crowded_before >= CROWD and moved.broken:
+        return f"{name} ({moved.crowded_now:.0%} of its rows crowd into one bin, {moved.crowded_before:.0%} before)"
     if moved.broken or moved.scores[0] in ("missing", "unseen", "out_of_range"):
         kind = {"missing": "missing", "unseen": "unknown"}.get(moved.scores[0], "out of range")
         return f"{name} ({kind} or invalid in {moved.faulty_now:.0%} of rows, {moved.faulty_before:.1%} before)"

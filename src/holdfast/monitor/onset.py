@@ -90,7 +90,7 @@ def date_change(line: Timeline, *, end: int | None = None) -> Onset | None:
     """Onset with interval and shape; None while there is nothing to fit. `end`: event time from which it was over."""
     stop = None if end is None else int(np.searchsorted(line.starts, end))
     used = slice(line.n_ref, stop)
-    if np.count_nonzero(line.n[: line.n_ref] > 0) < 3 or not (line.n[used] > 0).any():  # noqa: PLR2004 - find_change's need
+    if np.count_nonzero(line.n[: line.n_ref] > 0) < 3 or not (line.n[used] > 0).any():
         return None
     change = find_change(line.y, line.n, line.n_ref, end=stop)
     window = float(np.median(line.ends - line.starts))

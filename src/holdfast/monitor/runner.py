@@ -6,6 +6,7 @@ twice nor forgets an alarm. Time is the deployment clock, handed in; the wall cl
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from holdfast.core.profile import DAY
 from holdfast.monitor.diagnosis import Moved, diagnose, tell
 from holdfast.monitor.onset import date_change, returned_at, timeline
 from holdfast.monitor.watch import STREAMS, Progress, Watch
-from holdfast.stats.counts import Counts
+from holdfast.stats.counts import ColumnSpec, Counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,9 @@ __all__ = ["AlarmChange", "Runner", "accept", "fault_intervals"]
 YEAR = 365.25 * DAY
 ERRORS_KNOWN_WINDOWS = 5
 """Labelled windows after the onset from which a quiet loss says something."""
+
+
+MANY_BINS = 16
 
 
 class AlarmChange(msgspec.Struct, frozen=True):
@@ -93,9 +97,11 @@ class Runner:
         fresh = {stream: self._fresh(look, stream) for stream in STREAMS}
         if not any(fresh.values()):
             return changes
-        for stream in STREAMS:
-            changes += _judge(look, stream, fresh[stream])
-        changes += _follow(look)
+        opened = {alarm.id for stream in STREAMS for alarm in _judge(look, stream, fresh[stream])}
+        changes += [
+            msgspec.structs.replace(change, state="opened") if change.alarm.id in opened else change
+            for change in _follow(look)
+        ]
         saved = msgspec.msgpack.encode(look.watch.progress)
         stores.monitors.save(deployment.name, deployment.live, saved)
         self._watches[deployment.name, deployment.live] = (saved, look.watch)
@@ -119,9 +125,9 @@ class Runner:
         return look.watch.complete(stream, windows, look.clock, self._lateness)
 
 
-def _judge(look: _Look, stream: StreamName, windows: Sequence[Window]) -> list[AlarmChange]:
-    """Step the panel through the windows of one stream, in order."""
-    changes: list[AlarmChange] = []
+def _judge(look: _Look, stream: StreamName, windows: Sequence[Window]) -> list[Alarm]:
+    """Step the panel through the windows of one stream, in order; returns the alarms that opened."""
+    opened: list[Alarm] = []
     progress = look.watch.progress
     points = []
     for i, window in enumerate(windows):
@@ -139,27 +145,27 @@ def _judge(look: _Look, stream: StreamName, windows: Sequence[Window]) -> list[A
         points.append(_point(stream, window, evidence))
         look.watch.keep(state)
         if evidence.crossed:
-            changes.append(_open(look, panel, state, evidence, max(now, since)))
+            opened.append(_open(look, panel, state, evidence, max(now, since)))
     look.stores.monitors.record(look.name, look.release, points)
-    return changes
+    return opened
 
 
 def _point(stream: str, window: Window, evidence: Evidence) -> dict[str, object]:
     """What pages draw: log10 of the evidence over the alarm line, whole and by column."""
     columns: dict[str, float] = {}
     for monitor, value in zip(evidence.monitors, evidence.log_weighted, strict=True):
-        columns[monitor.column] = max(columns.get(monitor.column, -np.inf), float(value) - evidence.log_threshold)
-    scale = 1.0 / np.log(10.0)
+        columns[monitor.column] = max(columns.get(monitor.column, -math.inf), float(value) - evidence.log_threshold)
+    scale = 1.0 / math.log(10.0)
     return {
         "stream": stream,
         "number": window.number,
         "at": window.end,
         "evidence": (evidence.log_total - evidence.log_threshold) * scale,
-        "columns": {name: value * scale for name, value in columns.items() if np.isfinite(value)},
+        "columns": {name: value * scale for name, value in columns.items() if math.isfinite(value)},
     }
 
 
-def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now: int) -> AlarmChange:
+def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now: int) -> Alarm:
     """A new alarm: name it, date it, silence the columns that it names."""
     number = len(look.stores.alarms.find(look.name)) + 1
     alarm = Alarm(
@@ -186,7 +192,7 @@ def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now:
             state = panel.mute(state, named, [Counts.from_bytes(w.counts) for w in since])
     look.watch.keep(state)
     look.stores.alarms.save(alarm)
-    return AlarmChange(alarm, "opened")
+    return alarm
 
 
 def _redate(look: _Look, panel: Panel, state: PanelState, alarm: Alarm) -> Alarm:
@@ -250,7 +256,7 @@ def _is_due(look: _Look, alarm: Alarm) -> bool:
     fitted = int(alarm.details.get("fitted_windows", 0))
     age = (look.clock - alarm.opened) / max(look.watch.profile.rule.length_us, 1)
     seen = sum(1 for w in _event_windows(look, alarm) if w.rows)
-    return alarm.onset is None or age < 20 or _is_fault(alarm) or seen >= fitted + max(1, age / 20)  # noqa: PLR2004
+    return alarm.onset is None or age < 20 or _is_fault(alarm) or seen >= fitted + max(1, age / 20)
 
 
 def _is_fault(alarm: Alarm) -> bool:
@@ -267,16 +273,25 @@ def _moved(look: _Look, alarm: Alarm) -> list[Moved]:
     for column in alarm.columns:
         spec = next(s for s in (*look.watch.specs["windows"], *look.watch.specs["labels"]) if s.name == column)
         scores = tuple(m.partition(":")[2] for m in alarm.monitors if m.partition(":")[0] == column)
-        faulty = [_faulty(c, spec.kind, column) for c in (before, now)]
-        found.append(Moved(column, spec.group, scores, float(alarm.details.get("size", 0.0)), *faulty))
+        faulty = [_faulty(c, spec) for c in (before, now)]
+        crowded = [_crowded(c, spec) for c in (before, now)]
+        found.append(Moved(column, spec.group, scores, float(alarm.details.get("size", 0.0)), *faulty, *crowded))
     return found
 
 
-def _faulty(counts: Counts, kind: str, column: str) -> float:
-    if column not in counts.columns:
+def _faulty(counts: Counts, spec: ColumnSpec) -> float:
+    """Share of rows that are missing, unseen or out of range."""
+    if spec.name not in counts.columns:
         return 0.0
-    shares = counts.shares(column)
-    return float(shares[0] + shares[-1] + (shares[1] if kind == "numeric" else 0.0))
+    shares = counts.shares(spec.name)
+    return float(shares[0] + shares[-1] + (shares[1] if spec.kind == "numeric" else 0.0))
+
+
+def _crowded(counts: Counts, spec: ColumnSpec) -> float:
+    """Share of rows in the fullest bin, for columns cut into many."""
+    if spec.kind != "numeric" or spec.inner < MANY_BINS or spec.name not in counts.columns:
+        return 0.0
+    return float(counts.shares(spec.name)[2:-1].max())
 
 
 def _errors_known(look: _Look, alarm: Alarm) -> bool:

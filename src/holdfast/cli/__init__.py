@@ -1,0 +1,127 @@
+"""The command line: verbs in the order of a model's life, each a thin door to the same functions as HTTP and Python.
+
+stdout is data, stderr is messages; every verb takes `--json`; an error is `error[CODE]: what, where` and a `next:` line. Exit:
+0 good, 1 failed, 2 wrong usage, 3 a gate or alarm says no, 130 Ctrl-C. Commands are loaded when called, so `--help` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "cli", "main"]
+
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    # verb: (section, module, one line)
+    "init": ("Start", "start", "Make this folder a workspace."),
+    "demo": ("Start", "start", "Show the whole story on simulated house sales."),
+    "doctor": ("Start", "start", "Check this machine and workspace."),
+    "list": ("Release", "releases", "List releases, models and deployments."),
+    "build": ("Release", "building", "Build a signed release from a model."),
+    "inspect": ("Release", "releases", "Show what is in a release."),
+    "verify": ("Release", "releases", "Check every byte and the signature of a release."),
+    "diff": ("Release", "releases", "Compare two releases."),
+    "deploy": ("Serve", "rollout", "Make a release answer under a name."),
+    "rollout": ("Serve", "rollout", "Start a canary: a share of the traffic."),
+    "promote": ("Serve", "rollout", "Make the canary live."),
+    "rollback": ("Serve", "rollout", "Return to the previous release at once."),
+    "undeploy": ("Serve", "rollout", "Stop answering under a name."),
+    "history": ("Serve", "rollout", "What was live when."),
+    "serve": ("Serve", "serving", "Run the server: inference, log, monitors, console."),
+    "console": ("Serve", "serving", "Run only the console and control API."),
+    "score": ("Serve", "traffic", "Score a file through a deployment."),
+    "label": ("Hold", "traffic", "Send the truth for earlier predictions."),
+    "monitor": ("Hold", "watching", "Run the monitors."),
+    "alarms": ("Hold", "watching", "List alarms, or explain or accept one."),
+    "status": ("Hold", "watching", "What is where since when, and is anything wrong?"),
+    "retrain": ("Hold", "retraining", "Train a candidate and compare it with the live release."),
+}
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"holdfast.cli.{COMMANDS[cmd_name][1]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for verb, (section, _, line) in COMMANDS.items():
+            sections.setdefault(section, []).append((verb, line))
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as bad:
+            import difflib
+
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            bad.message += f" Did you mean '{close[0]}'?" if close else ""
+            raise
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--workspace", "-w", metavar="DIR", help="Workspace folder (default: here or above).", envvar="HOLDFAST_WORKSPACE")
+@click.option("--debug", is_flag=True, help="Show stack traces.")
+@click.version_option(package_name="holdfast", prog_name="holdfast")
+@click.pass_context
+def cli(ctx: click.Context, workspace: str | None, debug: bool) -> None:  # noqa: FBT001 - click's way
+    """Take a trained model into production and hold it there.
+
+    \b
+    registry > build > release > serve > log > monitor > decide > retrain, and round again.
+    """
+    ctx.obj = {"workspace": workspace, "debug": debug}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point: runs a command and turns what it raises into an exit code."""
+    argv = list(sys.argv[1:] if args is None else args)
+    try:
+        cli.main(argv, prog_name="holdfast", standalone_mode=False)
+        code = 0
+    except HoldfastError as bad:
+        if "--debug" in argv:
+            raise
+        _tell(bad, as_json="--json" in argv)
+        code = bad.exit_code
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.ClickException as bad:
+        bad.show()
+        sys.stderr.write("  next: add --help to see what it takes\n")
+        code = 2
+    except (click.Abort, KeyboardInterrupt):
+        sys.stderr.write("stopped\n")
+        code = 130
+    except BrokenPipeError:
+        code = 0
+    sys.exit(code)
+
+
+def _tell(bad: HoldfastError, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        sys.stdout.write(json.dumps({"error": bad.as_dict()}) + "\n")
+    sys.stderr.write(f"error[{bad.code}]: {bad}\n")
+    if bad.next_step:
+        sys.stderr.write(f"  next: {bad.next_step}\n")

@@ -1,0 +1,98 @@
+"""What every verb shares: the workspace, `--json`, tables for people, the clock, and who acts."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast.decide.actions import Actor
+from holdfast.workspace import open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+
+    from holdfast.workspace import Workspace
+
+__all__ = ["actor", "as_json", "clock_of", "note", "open_from", "out", "resolve_release", "show", "table", "when"]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def open_from(ctx: click.Context, **overrides: Any) -> Workspace:
+    """The workspace that `-w`, the environment or the folder names; `serve__port=0` overrides `serve.port`."""
+    named = ctx.obj.get("workspace")
+    settings = {name.replace("__", "."): value for name, value in overrides.items()}
+    return open_workspace(Path(named) if named else None, settings)
+
+
+def out() -> Console:
+    """Rich on stdout; plain text when it is not a terminal or NO_COLOR is set."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def show(value: Any) -> None:
+    """One JSON document on stdout."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value, order="deterministic")) + b"\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A message for the person, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout."""
+    from rich.table import Table
+
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        drawn.add_column(heading, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(str(cell) for cell in row))
+    out().print(drawn)
+
+
+def when(at: int | None) -> str:
+    """Microseconds UTC as a short date and time."""
+    return "-" if at is None else datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def clock_of(workspace: Workspace, deployment: str) -> int:
+    """The deployment clock, microseconds UTC: the largest event time in a replay, else the wall clock."""
+    with workspace.database.begin() as stores:
+        replayed = stores.cursors.get(f"replay/{deployment}")
+    return replayed or time.time_ns() // 1000
+
+
+def actor(workspace: Workspace, deployment: str) -> Actor:
+    """Who runs this command, and when on the deployment's clock."""
+    return Actor(getpass.getuser(), clock_of(workspace, deployment), workspace.run)
+
+
+def resolve_release(workspace: Workspace, text: str) -> str:
+    """A digest, a short digest, or NAME@live|canary of a deployment."""
+    from holdfast.core.names import unique_prefix
+
+    name, at, track = text.partition("@")
+    if at and track in {"live", "canary"}:
+        with workspace.database.begin() as stores:
+            deployment = stores.deployments.get(name)
+        found: Mapping[str, str] = {"live": deployment.live, "canary": deployment.canary}
+        if not found[track]:
+            raise click.UsageError(f"'{name}' has no {track}")
+        return found[track]
+    folders = [p.name for p in workspace.releases.iterdir()] if workspace.releases.is_dir() else []
+    return unique_prefix(text, [f for f in folders if not f.startswith(".")])

@@ -1,0 +1,145 @@
+"""deploy, rollout, promote, rollback, undeploy, history: which release answers, and which did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from holdfast.cli.common import actor, as_json, note, open_from, resolve_release, show, table, when
+from holdfast.core.names import short
+from holdfast.decide import actions
+from holdfast.decide.publish import wait_in_force
+from holdfast.errors import UsageError
+
+if TYPE_CHECKING:
+    from holdfast.core.deployment import Deployment
+    from holdfast.workspace import Workspace
+
+__all__ = ["deploy", "history", "promote", "rollback", "rollout", "undeploy"]
+
+
+@click.command()
+@click.argument("release")
+@click.option("--as", "name", required=True, metavar="NAME", help="Name to answer under.")
+@as_json
+@click.pass_context
+def deploy(ctx: click.Context, release: str, name: str, as_json: bool) -> None:  # noqa: FBT001
+    """Make RELEASE (a digest or models:/name@alias) answer under NAME."""
+    workspace = open_from(ctx)
+    digest = _release(workspace, release)
+    after, generation = actions.deploy(workspace.database, actor(workspace, name), name, digest)
+    _tell(workspace, after, generation, f"'{name}' is live on {short(digest)}", as_json=as_json)
+
+
+@click.command()
+@click.argument("release")
+@click.option("--as", "name", required=True, metavar="NAME", help="Deployment.")
+@click.option("--share", type=float, default=None, help="Share of the sticky keys (default: its setting, 0.1).")
+@as_json
+@click.pass_context
+def rollout(ctx: click.Context, release: str, name: str, share: float | None, as_json: bool) -> None:  # noqa: FBT001
+    """Start a canary: RELEASE answers for a share of the keys."""
+    workspace = open_from(ctx)
+    digest = _release(workspace, release)
+    share = workspace.settings.deployment(name).canary_share if share is None else share
+    after, generation = actions.start_canary(workspace.database, actor(workspace, name), name, digest, share)
+    _tell(workspace, after, generation, f"canary {short(digest)} answers {share:.0%} of '{name}'", as_json=as_json)
+    if not as_json:
+        note(f"  next: holdfast promote {name}, or holdfast rollback {name}")
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def promote(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT001
+    """Make the canary of NAME live."""
+    workspace = open_from(ctx)
+    after, generation = actions.promote(workspace.database, actor(workspace, name), name)
+    _tell(workspace, after, generation, f"'{name}' is live on {short(after.live)}", as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def rollback(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT001
+    """Stop the canary of NAME or, without one, return to the previous live release."""
+    workspace = open_from(ctx)
+    after, generation = actions.rollback(workspace.database, actor(workspace, name), name)
+    _tell(workspace, after, generation, f"'{name}' is live on {short(after.live)}", as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def undeploy(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT001
+    """Stop answering under NAME; its log and history stay."""
+    workspace = open_from(ctx)
+    generation = actions.undeploy(workspace.database, actor(workspace, name), name)
+    _tell(workspace, None, generation, f"'{name}' is no longer served", as_json=as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="What was live at this time (ISO 8601, UTC)?")
+@as_json
+@click.pass_context
+def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> None:  # noqa: FBT001
+    """What was live under NAME, when, and who did it."""
+    from datetime import UTC, datetime
+
+    from holdfast.trail import broken_at, live_at, tenures
+
+    workspace = open_from(ctx)
+    with workspace.database.begin() as stores:
+        everything = stores.trail.read()
+    events = [e for e in everything if e.deployment == name]
+    if not events:
+        raise UsageError(f"nothing is recorded about '{name}'", next_step="holdfast list")
+    if at is not None:
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            raise UsageError(f"'{at}' is not a time", "--at", "write it like 2026-03-01T12:00") from None
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        release = live_at(events, name, int(moment.timestamp() * 1e6))
+        if as_json:
+            show({"deployment": name, "at": at, "release": release})
+        else:
+            note(f"{name} at {at}: {short(release) if release else 'not served'}")
+        return
+    whole = broken_at(everything) is None
+    if as_json:
+        show({"deployment": name, "tenures": tenures(events, name), "events": events, "chain_whole": whole})
+        return
+    rows = [(when(e.at), e.verb, short(e.release), e.actor, e.data.get("share", "")) for e in events]
+    table(("time (UTC)", "what", "release", "who", "share"), rows)
+    note("the record is whole" if whole else "WARNING: the record has been tampered with")
+
+
+def _release(workspace: Workspace, text: str) -> str:
+    """A digest, or the newest release that was built from exactly this model version."""
+    if ":/" not in text:
+        return resolve_release(workspace, text)
+    from holdfast.release.bundle import list_releases
+
+    version = workspace.registry.resolve(text)
+    built = [r for r in list_releases(workspace.releases) if r.manifest.model.uri == version]
+    if not built:
+        raise UsageError(f"no release was built from {version} yet", text, f"holdfast build {text} --reference FILE")
+    return built[-1].digest
+
+
+def _tell(
+    workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool
+) -> None:
+    current, alive = wait_in_force(workspace.run, generation)
+    if as_json:
+        show({"deployment": after, "generation": generation, "workers": alive, "in_force": current})
+        return
+    note(sentence + (f"; in force on {current} of {alive} workers" if alive else "; no server is running"))
+    if not alive:
+        note("  next: holdfast serve")

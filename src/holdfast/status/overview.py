@@ -1,0 +1,218 @@
+"""The overview: every deployment of a workspace in a line, and every release.
+
+Pure reads: one short transaction, then arithmetic. The same values are printed by `holdfast status`, sent by the control API
+and drawn by the console, so that no two doors can tell different stories.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from holdfast.core.profile import DAY, HOUR
+from holdfast.errors import HoldfastError
+from holdfast.monitor.watch import Progress
+from holdfast.stats.calibration import MIN_WINDOWS
+from holdfast.status import series
+from holdfast.status.sources import answering, disk_bytes, server
+from holdfast.status.values import LabelCounts, Latency, Monitoring, Overview, ReleaseSummary, Row, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from holdfast.core.alarm import Alarm
+    from holdfast.core.deployment import Deployment
+    from holdfast.core.ports import Stores
+    from holdfast.core.profile import Profile
+    from holdfast.core.window import Window
+    from holdfast.status.sources import ReleaseView, Sources
+
+__all__ = ["DeploymentState", "overview", "read_state", "release_summaries", "release_summary", "row_of"]
+
+RECENT = 40
+"""Windows in a sparkline."""
+MEASURED_WINDOWS = 60
+"""Newest labelled windows behind the measured error."""
+HARMLESS = frozenset({"benign covariate"})
+
+
+class DeploymentState(NamedTuple):
+    """All that the database says about one deployment."""
+
+    deployment: Deployment
+    alarms: list[Alarm]
+    labels: dict[str, int]
+    windows: list[Window]
+    """Of the live release, answering tracks."""
+    events: list[Window]
+    evidence: list[dict[str, Any]]
+    progress: Progress
+    replay: int
+    """Deployment clock of a replay; 0: the wall clock."""
+
+
+def overview(sources: Sources, now: int) -> Overview:
+    """Every deployment in a line; `now` is the wall clock in microseconds."""
+    serving = server(sources.run)
+    with sources.database.begin() as stores:
+        states = [read_state(stores, d) for d in stores.deployments.all()]
+    rows = tuple(row_of(sources, state, now, running=serving.running) for state in states)
+    return Overview(at=now, server=serving, deployments=rows)
+
+
+def release_summaries(sources: Sources) -> list[ReleaseSummary]:
+    """Every release of the workspace; one that cannot be opened is left to `holdfast verify`."""
+    with sources.database.begin() as stores:
+        every = stores.deployments.all()
+    where: dict[str, list[str]] = {}
+    for d in every:
+        for route in d.routes:
+            where.setdefault(route.release, []).append(f"{d.name}@{route.track}")
+    found = []
+    for digest in sources.digests():
+        try:
+            found.append(release_summary(sources.release(digest), tuple(where.get(digest, ()))))
+        except HoldfastError:
+            continue
+    return found
+
+
+def release_summary(release: ReleaseView, deployments: tuple[str, ...] = ()) -> ReleaseSummary:
+    """One release in a line."""
+    profile = release.profile
+    return ReleaseSummary(
+        digest=release.digest,
+        name=release.manifest.name,
+        task=release.manifest.task,
+        model=release.manifest.model.uri,
+        flavour=release.manifest.model.flavour,
+        reference_rows=profile.rows,
+        start=profile.start,
+        end=profile.end,
+        performance=profile.performance,
+        deployments=deployments,
+    )
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def read_state(stores: Stores, state: Deployment) -> DeploymentState:
+    """All that the database says about it."""
+    stored = stores.monitors.load(state.name, state.live)
+    return DeploymentState(
+        state,
+        stores.alarms.find(state.name),
+        stores.labels.summary(state.name),
+        answering(stores, state.name, state.live, "windows"),
+        answering(stores, state.name, state.live, "events"),
+        stores.monitors.evidence(state.name, state.live),
+        msgspec.msgpack.decode(stored, type=Progress) if stored else Progress(),
+        stores.cursors.get(f"replay/{state.name}"),
+    )
+
+
+# ------------------------------------------------------------------------------------------ a line
+
+
+def row_of(sources: Sources, state: DeploymentState, now: int, *, running: bool) -> Row:
+    """One deployment in a line."""
+    d = state.deployment
+    release = sources.release(d.live)
+    open_alarms = tuple(a for a in reversed(state.alarms) if a.open)
+    monitoring = _monitoring(release.profile, state, sources.per_year, running=running)
+    labelled = state.events[-MEASURED_WINDOWS:]
+    promised = release.profile.performance.get("rmse" if release.manifest.task == "regression" else "error_rate")
+    health, reason = _health(state, open_alarms, monitoring)
+    return Row(
+        name=d.name,
+        state=health,
+        reason=reason,
+        clock=state.replay or now,
+        task=release.manifest.task,
+        model=release.manifest.model.uri,
+        live=d.live,
+        since=d.since,
+        canary=d.canary,
+        canary_share=d.canary_share,
+        rows=sum(w.rows for w in state.windows),
+        refused=int(sum(w.sums.get("refused", 0.0) for w in state.windows)),
+        recent=_recent(state.windows),
+        window=_window_words(release.profile),
+        last_prediction=max((w.end for w in state.windows), default=None),
+        latency=_latency(state.windows[-RECENT:]),
+        performance=series.measured(release.contract.output, labelled, promised),
+        alarms=open_alarms,
+        labels=_labels(state),
+        disk_bytes=disk_bytes(sources.log / d.name),
+        monitoring=monitoring,
+    )
+
+
+def _health(state: DeploymentState, open_alarms: Sequence[Alarm], monitoring: Monitoring) -> tuple[State, str]:
+    harmful = [a for a in open_alarms if a.cause not in HARMLESS]
+    if harmful:
+        more = f" (and {len(harmful) - 1} more)" if len(harmful) > 1 else ""
+        return "alarm", (harmful[0].sentence or f"{', '.join(harmful[0].columns)} changed") + more
+    if not state.windows:
+        return "no data", "no prediction has been answered yet"
+    if not monitoring.running:
+        return "unwatched", "no server is running, so nobody looks at new windows"
+    if monitoring.behind > 2:
+        return "unwatched", f"the monitor is {monitoring.behind} windows behind"
+    if open_alarms:
+        return "note", open_alarms[0].sentence or "a harmless change is open"
+    return "ok", "no open alarm"
+
+
+def _monitoring(profile: Profile, state: DeploymentState, per_year: float, *, running: bool) -> Monitoring:
+    done = state.progress.done.get("windows")
+    looked = max((w.end for w in state.windows if done is not None and w.number <= done), default=None)
+    behind = {w.number for w in state.windows[:-1] if done is None or w.number > done}
+    return Monitoring(running=running, looked_until=looked, behind=len(behind), rate=_rate(profile, per_year))
+
+
+def _rate(profile: Profile, per_year: float) -> str:
+    """What is promised about false alarms, as the release's calibration replay found it."""
+    found = profile.calibration
+    if found.get("too_short") or not profile.windows.starts:
+        return f"no false-alarm rate is stated: fewer than {MIN_WINDOWS} reference windows"
+    unrated = set(found.get("not_guaranteed", ()))
+    rated = len(profile.columns) - len(unrated)
+    rate = "one false alarm" if per_year == 1 else f"{per_year:.3g} false alarms"
+    promise = f"at most {rate} a year on average over {rated} columns"
+    return promise + (f"; no rate for {', '.join(sorted(unrated))}" if unrated else "")
+
+
+def _recent(windows: Sequence[Window]) -> tuple[int, ...]:
+    """Rows per window number: tracks of one window belong together."""
+    rows: dict[int, int] = {}
+    for w in windows:
+        rows[w.number] = rows.get(w.number, 0) + w.rows
+    return tuple(rows[number] for number in sorted(rows)[-RECENT:])
+
+
+def _window_words(profile: Profile) -> str:
+    rule = profile.rule
+    if rule.kind == "count":
+        return f"{rule.rows} predictions"
+    return {HOUR: "an hour", DAY: "a day"}.get(rule.length_us, f"{rule.length_us / HOUR:g} hours")
+
+
+def _latency(windows: Sequence[Window]) -> Latency | None:
+    requests = sum(w.sums.get("requests", 0.0) for w in windows)
+    spent = sum(w.sums.get("latency_us", 0.0) for w in windows)
+    return Latency(mean_ms=spent / requests / 1000, requests=int(requests)) if requests else None
+
+
+def _labels(state: DeploymentState) -> LabelCounts:
+    rows = sum(w.rows for w in state.windows)
+    labelled = [w for w in state.events if w.sums.get("n", 0.0) > 0]
+    n = sum(w.sums["n"] for w in labelled)
+    return LabelCounts(
+        **state.labels,
+        coverage=min(n / rows, 1.0) if rows else None,
+        until=max((w.end for w in labelled), default=None),
+    )

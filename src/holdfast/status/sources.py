@@ -1,0 +1,108 @@
+"""What status reads: the database, releases, the log's folder and the notes that running processes leave.
+
+Nothing here writes, and nothing knows the workspace, which stands above: a door hands the parts in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from holdfast.decide.publish import workers
+from holdfast.status.values import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from holdfast.core.contract import Contract
+    from holdfast.core.ports import Database, Stores
+    from holdfast.core.profile import Profile
+    from holdfast.core.release import Manifest
+    from holdfast.core.window import Stream, Window
+
+__all__ = ["ReleaseView", "Sources", "answering", "disk_bytes", "server"]
+
+
+class ReleaseView(Protocol):
+    """What status needs of an opened release."""
+
+    @property
+    def digest(self) -> str:
+        """Its name: SHA-256 of the manifest."""
+        ...
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is in it and from what it was made."""
+        ...
+
+    @property
+    def contract(self) -> Contract:
+        """What inputs and outputs must look like."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """The reference."""
+        ...
+
+
+class Sources(NamedTuple):
+    """Where status reads from."""
+
+    database: Database
+    release: Callable[[str], ReleaseView]
+    """By whole digest; raises errors.NotFound."""
+    digests: Callable[[], list[str]]
+    """All releases of the workspace."""
+    log: Path
+    run: Path
+    per_year: float = 1.0
+    """False alarms a year that a deployment may have (`[monitor] false_alarms_per_year`)."""
+
+
+def answering(stores: Stores, name: str, release: str, stream: Stream) -> list[Window]:
+    """Windows of the tracks that answer: a shadow's answers reach nobody."""
+    return [w for w in stores.windows.read(name, release, stream) if w.track != "shadow"]
+
+
+def disk_bytes(folder: Path) -> int:
+    """Bytes below a folder; files that vanish while we look count as nothing."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(place, name)).st_size  # noqa: PTH116, PTH118 - os.walk's own strings
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def server(run: Path) -> Server:
+    """Who serves, from the notes in the run folder; a note of a dead process counts as nothing."""
+    note = _note(run / "server.json")
+    alive = _alive(note)
+    return Server(running=alive, workers=len(workers(run)), inference=str(note.get("inference", "")) if alive else "")
+
+
+def _note(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _alive(note: dict[str, Any]) -> bool:
+    pid = note.get("pid")
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -50,6 +50,9 @@ _STAKES = np.array([0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32])  # row bets, in 
 _RUIN = 0.8  # no bet risks more than this share of its capital on one row
 WINDOW_BETS = 2 * len(_SIZES)
 ROW_BETS = len(_STAKES)
+_ONE_STRANGE_WINDOW = 4.0
+"""A window's bet counts no deviation beyond this many sd. Day effects are not Gaussian (holidays): uncut, one strange
+day is a false alarm. True disasters in one window are the row bets' task; cutting keeps the bets e-values."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def between_variance(y: Floats, n: Floats, within: Floats) -> Floats:
 
 def log_window_bets(z: Floats) -> Floats:
     """Log e-values of bets on a shift of the windows' mean, up and down: (monitors, WINDOW_BETS); 0 where z is NaN."""
-    safe = np.nan_to_num(z)[:, None]
+    safe = np.clip(np.nan_to_num(z), -_ONE_STRANGE_WINDOW, _ONE_STRANGE_WINDOW)[:, None]
     drift: Floats = safe * _SIZES
     toll = np.where(np.isnan(z), 0.0, 1.0)[:, None] * (0.5 * _SIZES**2)
     return np.concatenate([drift - toll, -drift - toll], axis=1)

@@ -167,15 +167,9 @@ def read(segment: Segment, offset: int = 0, *, complete: bool = False, limit: in
         os.close(fd)
 
 
-def record_at(path: Path, start: int, end: int) -> Record | None:
-    """The record of a known entry; None if the file is gone."""
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            data = file.read(end - start)
-    except FileNotFoundError:
-        return None
-    found = _scan(data, 0, complete=True).entries
+def record_at(fd: int, start: int, end: int) -> Record | None:
+    """The record of a known entry of an open segment."""
+    found = _scan(os.pread(fd, end - start, start), 0, complete=True).entries
     return found[0].record if found else None
 
 

@@ -74,7 +74,7 @@ def prediction(
                 "area": np.asarray(area, dtype="<f8").tobytes(),
                 "kind": [["flat", "house", None, "boat"][i % 4] for i in range(n)],
             },
-            "outputs": {"prediction": (np.asarray(area, dtype="<f8") / 2).tobytes()},
+            "outputs": {"prediction": np.nan_to_num(np.asarray(area, dtype="<f8") / 2).tobytes()},
         }
         | over
     )

@@ -1,0 +1,204 @@
+"""From counted segments to Parquet, one file per segment, month and release: readable by anything while it grows.
+
+    LOG/parquet/<deployment>/month=YYYY-MM/<writer>-<number>-<release>.parquet        months by event time
+
+A file is named after the segment that it came from and is written whole or not at all, so doing it again changes nothing;
+the segment is removed when all of its files stand. In between a row stands in both places: readers go by prediction id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.names import prediction_id, short
+from holdfast.core.ports import Database, Tables
+from holdfast.core.prediction import Prediction
+from holdfast.predictions import log as wal
+from holdfast.predictions.compact import position
+from holdfast.predictions.windows import Recipe, column, event_times
+
+__all__ = ["META", "archive", "class_columns", "disk_use", "files", "input_column", "retain"]
+
+META: Final = (
+    "prediction_id",
+    "request",
+    "row",
+    "event_time",
+    "received",
+    "clock",
+    "release",
+    "track",
+    "latency_us",
+    "key",
+    "client_id",
+)
+_RESERVED: Final = {*META, "prediction", "label", "month"}
+DAY_US: Final = 86_400_000_000
+
+Values = NDArray[Any]
+
+
+def input_column(name: str) -> str:
+    """The Parquet column of a contract field: its own name, unless a column of ours has that (Parquet names ignore case)."""
+    lower = name.lower()
+    return f"input.{name}" if lower in _RESERVED or lower.startswith(("p_", "input.")) else name
+
+
+def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """The Parquet columns of a classifier's probabilities: `p_<class>`, or `p_0 ...` where names differ in case only."""
+    distinct = len({name.lower() for name in classes}) == len(classes)
+    return tuple(f"p_{name if distinct else i}" for i, name in enumerate(classes))
+
+
+def archive(database: Database, log: Path, tables: Tables, recipes: Callable[[str], Recipe | None]) -> int:
+    """Turn every finished and counted segment into Parquet; returns how many. `recipes` names the classes."""
+    done = 0
+    for segment in wal.segments(log):
+        with wal.finished(segment) as complete:
+            if complete and _counted(database, segment):
+                _write(log, segment, tables, recipes)
+                segment.path.unlink()
+                done += 1
+        with contextlib.suppress(OSError):  # not empty, or already gone
+            segment.path.parent.rmdir()
+    _forget_writers(database, log)
+    return done
+
+
+def files(log: Path, deployment: str) -> list[Path]:
+    """Parquet files of a deployment, oldest month first."""
+    return sorted((log / "parquet" / deployment).glob("month=*/[!.]*.parquet"))
+
+
+def retain(log: Path, tables: Tables, deployment: str, *, days: int, clock: int) -> int:
+    """Remove archived predictions older than `days` on the deployment clock, by event time; returns how many rows."""
+    if days <= 0:
+        return 0
+    before = clock - days * DAY_US
+    gone = 0
+    for path in files(log, deployment):
+        if path.parent.name.removeprefix("month=") > _months(np.array([before]))[0]:
+            break
+        times = tables.read(path, ["event_time"])["event_time"].astype(np.int64)
+        kept = times >= before
+        gone += int((~kept).sum())
+        if not kept.any():
+            path.unlink()
+        elif not kept.all():
+            tables.write(path, {name: values[kept] for name, values in tables.read(path).items()})
+    return gone
+
+
+def disk_use(log: Path) -> int:
+    """Bytes of the whole prediction log."""
+    total = 0
+    for path in log.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def _counted(database: Database, segment: wal.Segment) -> bool:
+    with database.begin() as stores:
+        return position(stores, segment.writer) >= (segment.number, segment.path.stat().st_size)
+
+
+def _forget_writers(database: Database, log: Path) -> None:
+    with database.begin() as stores:
+        for name in stores.cursors.all("log/"):
+            if not (log / "wal" / name.removeprefix("log/")).exists():
+                stores.cursors.delete(name)
+
+
+def _write(log: Path, segment: wal.Segment, tables: Tables, recipes: Callable[[str], Recipe | None]) -> None:
+    groups: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
+    offset = 0
+    while (part := wal.read(segment, offset, complete=True)).end > offset:
+        offset = part.end
+        for entry in part.entries:
+            if isinstance(entry.record, Prediction) and entry.record.rows:
+                groups[entry.record.deployment, entry.record.release].append(entry.record)
+    for (deployment, release), records in groups.items():
+        what = recipes(release)
+        table = _table(records, what.contract.output.classes if what else ())
+        months = _months(table["event_time"].astype(np.int64))
+        for month in sorted(set(months.tolist())):
+            chosen = months == month
+            name = f"{segment.writer}-{segment.number:08d}-{short(release)}.parquet"
+            tables.write(
+                log / "parquet" / deployment / f"month={month}" / name,
+                {column_name: values[chosen] for column_name, values in table.items()},
+            )
+
+
+def _months(times: NDArray[np.int64]) -> NDArray[np.str_]:
+    return times.astype("datetime64[us]").astype("datetime64[M]").astype(str)
+
+
+def _table(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Values]:
+    """Records of one release as columns: ours, then the contract's fields, then the answers."""
+    rows = np.array([record.rows for record in records])
+    numbers = np.concatenate([np.arange(n) for n in rows])
+    requests = _repeat([record.request for record in records], rows)
+    keys = [key for record in records for key in (record.keys or [None] * record.rows)]
+    table: dict[str, Values] = {
+        "prediction_id": _strings(map(prediction_id, requests.tolist(), numbers.tolist())),
+        "request": requests,
+        "row": numbers,
+        "event_time": _times([time for record in records for time in event_times(record)]),
+        "received": _times(np.repeat([record.received for record in records], rows)),
+        "clock": _times(np.repeat([record.clock for record in records], rows)),
+        "release": _repeat([record.release for record in records], rows),
+        "track": _repeat([record.track for record in records], rows),
+        "latency_us": np.repeat([record.latency_us for record in records], rows),
+        "key": _strings(keys),
+        "client_id": _repeat([record.client_id for record in records], rows),
+    }
+    for name in dict.fromkeys(name for record in records for name in record.columns):
+        numeric = any(isinstance(record.columns.get(name), bytes) for record in records)
+        table[_free(input_column(name), table)] = column(records, name, numeric=numeric)
+    return table | _outputs(records, classes)
+
+
+def _outputs(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Values]:
+    told: dict[str, Values] = {}
+    for name in records[0].outputs:
+        parts = [record.outputs[name] for record in records]
+        if not isinstance(parts[0], bytes):
+            told[name] = _strings(value for part in parts for value in part)
+            continue
+        values = np.frombuffer(b"".join(part for part in parts if isinstance(part, bytes)), dtype="<f8")
+        if name == "probabilities":
+            width = values.size // sum(record.rows for record in records)
+            names = class_columns(classes if len(classes) == width else [str(i) for i in range(width)])
+            told |= dict(zip(names, values.reshape(-1, width).T, strict=True))
+        else:
+            told[name] = values
+    return told
+
+
+def _free(name: str, taken: dict[str, Values]) -> str:
+    """Two fields may differ in case only; Parquet columns may not."""
+    lower = {column_name.lower() for column_name in taken}
+    while name.lower() in lower:
+        name += "_"
+    return name
+
+
+def _strings(values: Any) -> Values:
+    return np.array(list(values), dtype=object)
+
+
+def _repeat(values: Sequence[str], rows: NDArray[np.int64]) -> Values:
+    return np.repeat(np.array(values, dtype=object), rows)
+
+
+def _times(values: Any) -> Values:
+    return np.asarray(values, dtype=np.int64).astype("datetime64[us]")

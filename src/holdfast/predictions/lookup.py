@@ -1,0 +1,242 @@
+"""Finding predictions again: by id, by key, or the newest, in Parquet and in what is still in the write-ahead log.
+
+An index in memory says where each request of the log's tail stands; it is rebuilt from the log after a restart and grows by
+reading what is new. Older predictions are found by DuckDB in the Parquet files. A row that stands in both is told once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from holdfast.core.names import prediction_id, split_prediction_id
+from holdfast.core.ports import Tables
+from holdfast.core.prediction import Prediction
+from holdfast.errors import UsageError
+from holdfast.predictions import log as wal
+from holdfast.predictions.archive import class_columns, files, input_column
+from holdfast.predictions.windows import Recipe, event_times
+
+__all__ = ["Predictions", "Row"]
+
+Cell = float | str | None
+STEP: Final = 4096
+"""Names looked for in one query."""
+_FILES: Final = "read_parquet(?, union_by_name=true, hive_partitioning=false)"
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One logged prediction; times in microseconds UTC."""
+
+    id: str
+    event_time: int
+    received: int
+    clock: int
+    release: str
+    track: str
+    latency_us: int
+    key: str | None
+    client_id: str
+    inputs: dict[str, Cell]
+    outputs: dict[str, Cell]
+    """`prediction`, or `label` and `p_<class>`."""
+
+
+class _Place(NamedTuple):
+    path: Path
+    start: int
+    end: int
+
+
+class Predictions:
+    """The predictions of all deployments.
+
+    Args:
+        log: the workspace's log folder.
+        tables: reads Parquet.
+        recipes: by release digest; names the classes of an answer.
+    """
+
+    def __init__(self, log: Path, tables: Tables, recipes: Callable[[str], Recipe | None]) -> None:
+        self._log = log
+        self._tables = tables
+        self._recipes = recipes
+        self._offsets: dict[Path, int] = {}
+        self._requests: dict[str, _Place] = {}
+        self._keys: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._inside: dict[Path, list[tuple[str, str, tuple[str, ...]]]] = defaultdict(list)
+        self._files: dict[Path, int] = {}
+
+    def close(self) -> None:
+        """Close the files of the tail."""
+        for path in list(self._files):
+            os.close(self._files.pop(path))
+
+    def refresh(self) -> set[str]:
+        """Take in what is new in the log and let go what was archived; returns the new requests and keys."""
+        here = wal.segments(self._log)
+        for path in self._offsets.keys() - {segment.path for segment in here}:
+            self._drop(path)
+        fresh: set[str] = set()
+        for segment in here:
+            offset = self._offsets.get(segment.path, 0)
+            while (part := wal.read(segment, offset)).end > offset:
+                offset = part.end
+                for entry in part.entries:
+                    if isinstance(entry.record, Prediction):
+                        self._index(segment.path, entry, entry.record, fresh)
+            self._offsets[segment.path] = offset
+        return fresh
+
+    def by_ids(self, deployment: str, ids: Iterable[str]) -> dict[str, Row]:
+        """The predictions that have these ids; an id that is unknown, or not an id at all, is absent."""
+        wanted: dict[str, list[str]] = defaultdict(list)
+        for name in ids:
+            try:
+                wanted[split_prediction_id(name)[0]].append(name)
+            except UsageError:
+                continue
+        found: dict[str, Row] = {}
+        elsewhere: list[str] = []
+        for request, names in wanted.items():
+            rows = self._tail(deployment, request)
+            found |= {name: rows[name] for name in names if name in rows}
+            elsewhere += names if not rows else ()
+        return found | {row.id: row for row in self._archived(deployment, "prediction_id", elsewhere)}
+
+    def by_keys(self, deployment: str, keys: Iterable[str]) -> dict[str, list[Row]]:
+        """All predictions of these keys, in order of event time."""
+        wanted = list(dict.fromkeys(keys))
+        rows = {row.id: row for row in self._archived(deployment, "key", wanted)}
+        for key in wanted:
+            for request in self._keys.get((deployment, key), ()):
+                rows |= {name: row for name, row in self._tail(deployment, request).items() if row.key == key}
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in sorted(rows.values(), key=lambda row: (row.event_time, row.id)):
+            found[str(row.key)].append(row)
+        return dict(found)
+
+    def newest(self, deployment: str, *, since: int = 0, limit: int = 100) -> list[Row]:
+        """The newest predictions by event time, from `since` on, newest first."""
+        rows: dict[str, Row] = {}
+        if paths := self._paths(deployment):
+            sql = f"SELECT * FROM {_FILES} WHERE event_time >= make_timestamp(?) ORDER BY event_time DESC LIMIT ?"  # noqa: S608
+            rows = {row.id: row for row in self._rows(self._tables.query(sql, [paths, since, limit]))}
+        for path in list(self._offsets):
+            for request, name, _ in self._inside.get(path, ())[-limit:]:
+                if name == deployment:
+                    rows |= {i: row for i, row in self._tail(deployment, request).items() if row.event_time >= since}
+        return sorted(rows.values(), key=lambda row: (row.event_time, row.id), reverse=True)[:limit]
+
+    def _index(self, path: Path, entry: wal.Entry, record: Prediction, fresh: set[str]) -> None:
+        keys = tuple({key for key in record.keys or () if key is not None})
+        self._requests[record.request] = _Place(path, entry.start, entry.end)
+        self._inside[path].append((record.request, record.deployment, keys))
+        for key in keys:
+            self._keys[record.deployment, key].append(record.request)
+        fresh.update(keys, (record.request,))
+
+    def _drop(self, path: Path) -> None:
+        del self._offsets[path]
+        if path in self._files:
+            os.close(self._files.pop(path))
+        for request, deployment, keys in self._inside.pop(path, ()):
+            self._requests.pop(request, None)
+            for key in keys:
+                left = [other for other in self._keys[deployment, key] if other != request]
+                if left:
+                    self._keys[deployment, key] = left
+                else:
+                    del self._keys[deployment, key]
+
+    def _tail(self, deployment: str, request: str) -> dict[str, Row]:
+        """Rows of a request that is not archived yet, by prediction id."""
+        place = self._requests.get(request)
+        if place is None:
+            return {}
+        if place.path not in self._files:
+            try:
+                self._files[place.path] = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return {}
+        record = wal.record_at(self._files[place.path], place.start, place.end)
+        if not isinstance(record, Prediction) or record.deployment != deployment:
+            return {}
+        what = self._recipes(record.release)
+        return {row.id: row for row in _rows_of(record, what.contract.output.classes if what else ())}
+
+    def _archived(self, deployment: str, by: str, names: Sequence[str]) -> Iterable[Row]:
+        paths = self._paths(deployment) if names else []
+        for start in range(0, len(names) if paths else 0, STEP):
+            sql = f"SELECT * FROM {_FILES} WHERE {by} IN (SELECT unnest(?))"  # noqa: S608 - `by` is one of our own columns
+            yield from self._rows(self._tables.query(sql, [paths, list(names[start : start + STEP])]))
+
+    def _paths(self, deployment: str) -> list[str]:
+        return [str(path) for path in files(self._log, deployment)]
+
+    def _rows(self, table: Mapping[str, np.ndarray[Any, Any]]) -> Iterable[Row]:
+        """Rows of a query; releases differ in their columns, so what a row's own release does not have is left out."""
+        names = list(table)
+        kinds = {name: table[name].astype(np.int64) for name in ("event_time", "received", "clock")}
+        columns = [kinds.get(name, table[name]).tolist() for name in names]
+        for values in zip(*columns, strict=True):
+            cells = dict(zip(names, values, strict=True))
+            what = self._recipes(cells["release"])
+            answers = ("prediction", "label", *class_columns(what.contract.output.classes if what else ()))
+            fields = [f.name for f in what.contract.fields] if what else []
+            yield Row(
+                id=cells["prediction_id"],
+                event_time=cells["event_time"],
+                received=cells["received"],
+                clock=cells["clock"],
+                release=cells["release"],
+                track=cells["track"],
+                latency_us=int(cells["latency_us"]),
+                key=cells["key"],
+                client_id=cells["client_id"] or "",
+                inputs={name: _cell(cells[input_column(name)]) for name in fields if input_column(name) in cells},
+                outputs={name: cells[name] for name in answers if _cell(cells.get(name)) is not None},
+            )
+
+
+def _rows_of(record: Prediction, classes: Sequence[str]) -> Iterable[Row]:
+    inputs = {name: _cells(values) for name, values in record.columns.items()}
+    outputs: dict[str, list[Any]] = {}
+    for name, values in record.outputs.items():
+        cells = _cells(values)
+        if name == "probabilities":
+            width = len(cells) // max(record.rows, 1)
+            names = class_columns(classes if len(classes) == width else [str(i) for i in range(width)])
+            outputs |= {name: cells[i::width] for i, name in enumerate(names)}
+        else:
+            outputs[name] = cells
+    for row, event_time in enumerate(event_times(record)):
+        yield Row(
+            id=prediction_id(record.request, row),
+            event_time=event_time,
+            received=record.received,
+            clock=record.clock,
+            release=record.release,
+            track=record.track,
+            latency_us=record.latency_us,
+            key=record.keys[row] if record.keys else None,
+            client_id=record.client_id,
+            inputs={name: _cell(values[row]) for name, values in inputs.items()},
+            outputs={name: values[row] for name, values in outputs.items()},
+        )
+
+
+def _cells(values: bytes | list[Any]) -> list[Any]:
+    return list(np.frombuffer(values, dtype="<f8").tolist()) if isinstance(values, bytes) else values
+
+
+def _cell(value: Any) -> Cell:
+    """NaN is how numbers are missing in columns; a single cell has None."""
+    cell: Cell = None if value != value else value  # noqa: PLR0124
+    return cell

@@ -1,0 +1,213 @@
+"""Which window a row belongs to, and what is counted of it: pure, so that a recount from the log gives the same integers.
+
+Time windows are numbered `event time // length`. A row that comes when its window is closed (its end plus the lateness
+allowance has passed on the deployment clock *at receipt*, which the record carries) goes to the window open at that moment,
+marked late. Count windows are numbered in log order, so they need to know how many rows of the release came before.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.contract import Contract
+from holdfast.core.prediction import Prediction, Refusal
+from holdfast.core.profile import CONFIDENCE, LOSS, OUTPUT, RESIDUAL, Profile, WindowRule
+from holdfast.core.window import Stream, Window
+from holdfast.stats.counts import ColumnSpec, Counts
+
+__all__ = ["Recipe", "column", "cut", "event_times", "pack", "place", "recipe"]
+
+Values = NDArray[Any]
+Integers = NDArray[np.int64]
+NOTHING = Counts().to_bytes()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the records of one release are cut and counted: from its contract and reference profile."""
+
+    contract: Contract
+    rule: WindowRule
+    inputs: tuple[ColumnSpec, ...]
+    outputs: tuple[ColumnSpec, ...]
+    errors: tuple[ColumnSpec, ...]
+    """Loss and residual, counted when labels come."""
+
+
+def recipe(contract: Contract, profile: Profile) -> Recipe:
+    """What is counted. A field that the log keeps only as a hash has no values to count."""
+    specs = [ColumnSpec.from_dict(plain) for plain in profile.columns]
+    logged = {field.name for field in contract.fields if field.monitored and field.logged == "keep"}
+    return Recipe(
+        contract,
+        profile.rule,
+        inputs=tuple(spec for spec in specs if spec.name in logged),
+        outputs=tuple(spec for spec in specs if spec.name in {OUTPUT, CONFIDENCE}),
+        errors=tuple(spec for spec in specs if spec.name in {LOSS, RESIDUAL}),
+    )
+
+
+def place(times: Integers, clocks: Integers, length: int, lateness_share: float) -> tuple[Integers, NDArray[np.bool_]]:
+    """Number of each row's time window, and whether it came late."""
+    own = times // length
+    late = clocks >= (own + 1) * length + round(length * lateness_share)
+    return np.where(late, clocks // length, own), late
+
+
+def event_times(record: Prediction) -> list[int]:
+    """Event time of each row; without a timestamp the clock at receipt."""
+    return [record.clock] * record.rows if record.times is None else record.times
+
+
+def column(records: Sequence[Prediction], name: str, *, numeric: bool) -> Values:
+    """One input column over all rows of the records; what a record does not have is missing."""
+    if numeric:
+        parts = (_numbers(record.columns.get(name), record.rows) for record in records)
+        return np.frombuffer(b"".join(parts), dtype="<f8")
+    lists = (record.columns.get(name) for record in records)
+    values: list[str | None] = []
+    for found, record in zip(lists, records, strict=True):
+        values.extend(found if isinstance(found, list) else itertools.repeat(None, record.rows))
+    return np.array(values, dtype=object)
+
+
+def cut(
+    what: Recipe, records: Sequence[Prediction | Refusal], *, seen: int, lateness_share: float
+) -> tuple[list[Window], int]:
+    """Windows of records of one deployment and release, in log order; and the rows seen after them.
+
+    `seen` says how many rows of this deployment and release came before these records; a time window stays open for
+    `lateness_share` of its length.
+    """
+    answered = [record for record in records if isinstance(record, Prediction)]
+    windows = _refused(what.rule, records, seen)
+    if answered:
+        windows += _answered(what, answered, seen, lateness_share)
+    return windows, seen + sum(record.rows for record in answered)
+
+
+def pack(
+    rule: WindowRule,
+    stream: Stream,
+    number: int,
+    times: Integers,
+    counts: Counts,
+    *,
+    name: tuple[str, str, str],
+    sums: dict[str, float],
+    late: int = 0,
+) -> Window:
+    """A window of `counts`; `name` is deployment, release, track. Only time windows have a start of their own."""
+    timed = stream == "events" or (stream == "windows" and rule.kind == "time")
+    return Window(
+        deployment=name[0],
+        release=name[1],
+        track=name[2],
+        stream=stream,
+        number=number,
+        start=number * rule.length_us if timed else int(times.min()),
+        end=(number + 1) * rule.length_us if timed else int(times.max()),
+        rows=counts.rows,
+        counts=counts.to_bytes(),
+        sums=sums,
+        late=late,
+    )
+
+
+def _answered(what: Recipe, records: list[Prediction], seen: int, lateness_share: float) -> list[Window]:
+    rows = np.array([record.rows for record in records])
+    times = np.array([time for record in records for time in event_times(record)], dtype=np.int64)
+    clocks = np.repeat(np.array([record.clock for record in records], dtype=np.int64), rows)
+    if what.rule.kind == "time":
+        numbers, late = place(times, clocks, what.rule.length_us, lateness_share)
+    else:
+        numbers, late = (seen + np.arange(times.size)) // what.rule.rows, np.zeros(times.size, dtype=bool)
+    tracks = sorted({record.track for record in records})
+    codes = np.repeat(np.array([tracks.index(record.track) for record in records]), rows)
+    # What belongs to the request as a whole is counted with its first row.
+    requests, latency = np.zeros(times.size, dtype=np.int64), np.zeros(times.size, dtype=np.int64)
+    whole = rows > 0
+    first = (np.cumsum(rows) - rows)[whole]
+    requests[first], latency[first] = 1, np.array([record.latency_us for record in records])[whole]
+    table = _table(what, records)
+    windows = []
+    for number, code in sorted(set(zip(numbers.tolist(), codes.tolist(), strict=True))):
+        chosen: Any = (numbers == number) & (codes == code)
+        if chosen.all():
+            chosen = slice(None)
+        counts = Counts.of((*what.inputs, *what.outputs), {name: values[chosen] for name, values in table.items()})
+        counts = Counts(int(times[chosen].size), counts.columns)
+        sums = {
+            "n": float(counts.rows),
+            "requests": float(requests[chosen].sum()),
+            "latency_us": float(latency[chosen].sum()),
+            "flagged": float(sum(_outside(spec, counts) for spec in what.inputs)),
+        }
+        name = (records[0].deployment, records[0].release, tracks[code])
+        late_rows = int(late[chosen].sum())
+        windows.append(pack(what.rule, "windows", number, times[chosen], counts, name=name, sums=sums, late=late_rows))
+    return windows
+
+
+def _refused(rule: WindowRule, records: Sequence[Prediction | Refusal], seen: int) -> list[Window]:
+    windows = []
+    for record in records:
+        if isinstance(record, Prediction):
+            seen += record.rows
+            continue
+        number = record.clock // rule.length_us if rule.kind == "time" else seen // rule.rows
+        lost = float(max(record.rows, 1))
+        windows.append(
+            pack(
+                rule,
+                "windows",
+                number,
+                np.array([record.clock]),
+                Counts(),
+                name=(record.deployment, record.release, "live"),
+                sums={"refused": lost, f"refused:{record.code}": lost},
+            )
+        )
+    return windows
+
+
+def _table(what: Recipe, records: list[Prediction]) -> dict[str, Values]:
+    table = {
+        spec.name: column(records, spec.name, numeric=what.contract.field(spec.name).numeric) for spec in what.inputs
+    }
+    for spec in what.outputs:
+        table[spec.name] = _output(what.contract, records, spec.name)
+    return table
+
+
+def _output(contract: Contract, records: list[Prediction], name: str) -> Values:
+    """The model's answer as one column, see `core.profile`."""
+    output = contract.output
+    if output.task == "regression":
+        return np.frombuffer(b"".join(_bytes(record.outputs["prediction"]) for record in records), dtype="<f8")
+    if output.task == "multiclass" and name == OUTPUT:
+        return np.array([label for record in records for label in record.outputs["label"]], dtype=object)
+    shares = np.frombuffer(b"".join(_bytes(record.outputs["probabilities"]) for record in records), dtype="<f8")
+    shares = shares.reshape(-1, len(output.classes))
+    return shares.max(axis=1) if name == CONFIDENCE else shares[:, 1]
+
+
+def _numbers(found: bytes | list[str | None] | None, rows: int) -> bytes:
+    return found if isinstance(found, bytes) else np.full(rows, np.nan, dtype="<f8").tobytes()
+
+
+def _bytes(found: bytes | list[str]) -> bytes:
+    assert isinstance(found, bytes)
+    return found
+
+
+def _outside(spec: ColumnSpec, counts: Counts) -> int:
+    """Values that the reference did not have: below, above or unseen."""
+    vector = counts.columns[spec.name]
+    return int(vector[-1]) + (int(vector[1]) if spec.kind == "numeric" else 0)

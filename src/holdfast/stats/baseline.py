@@ -46,16 +46,22 @@ class Baseline:
     upper: Floats
     lower: Floats
     need: Floats
+    """Rows from which a window's mean is close to normal; half as many still count."""
     windowed: Flags
+    """Whether the window-level test holds for the monitor's usual windows."""
 
     def variance(self, n: Floats) -> Floats:
         """Variance of the mean of a window of n rows."""
         return self.between + self.within / np.maximum(n, 1.0)
 
+    def scale(self, n: Floats) -> Floats:
+        """Standard deviation of a window of n rows around the frozen reference; 1 where nothing ever varied."""
+        sd = np.sqrt(self.wander + self.within / np.maximum(n, 1.0))
+        return np.where(sd > 0.0, sd, 1.0)
+
     def standardised(self, y: Floats, n: Floats) -> Floats:
         """Deviation from the frozen reference in window standard deviations; NaN where no row counted."""
-        sd = np.sqrt(self.wander + self.within / np.maximum(n, 1.0))
-        return np.where(n > 0, (y - self.mean[0]) / np.where(sd > 0.0, sd, 1.0), np.nan)
+        return np.where(n > 0, (y - self.mean[0]) / self.scale(n), np.nan)
 
     def replaced(self, other: Baseline, at: Flags) -> Baseline:
         """Return this yardstick with the monitors `at` taken from another one."""
@@ -89,6 +95,7 @@ def fit_baseline(table: ScoreTable, stacked: Floats, stratum: NDArray[np.intp], 
     need = np.maximum(_MIN_ROWS, _EVENTS * np.where(np.isfinite(skew), skew, 0.0) ** 2)
     usual = np.array([np.median(column[column > 0]) if (column > 0).any() else 0.0 for column in n.T])
     windowed = (variance > 0.0) & (usual >= need)
+    need = np.where(windowed, need, 1.0)
     return Baseline(mean, within, between, wander, upper + slack, lower - slack, need, windowed)
 
 

@@ -71,6 +71,8 @@ class Calibration:
         if self.too_short:
             which = " and ".join(self.too_short)
             return f"No false-alarm rate is stated: fewer than {MIN_WINDOWS} reference windows ({which})."
+        if not self.runs:
+            return "The reference is too short for a replay of its own history: the stated rate rests on theory alone."
         held = [run for run in self.runs if run.order == "in order"]
         tried = "; ".join(f"{r.alarms} alarms in {r.windows} {r.stream} at 1 per {r.budget_windows:g}" for r in held)
         whitened = len(self.whitening or {})

@@ -140,11 +140,13 @@ class Evidence:
 
 
 class ScoreSeries(NamedTuple):
-    """A score over some windows: mean, rows behind it, and z against the frozen reference (NaN without rows)."""
+    """A score over some windows: mean, rows behind it, z against the frozen reference (NaN without rows), and the
+    standard deviation of a window of so many rows, by which z was scaled."""
 
     y: Floats
     n: Floats
     z: Floats
+    sd: Floats
 
 
 def fewest_above(log_parts: Floats, log_threshold: float) -> list[int]:

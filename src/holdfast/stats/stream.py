@@ -134,7 +134,7 @@ class Stream:
         deviation, variance = y - base.mean[where], base.variance(n)
         innovation = deviation - self._phi * state.last
         z = predictive_z(state.running, where, innovation, variance)
-        z[~enough] = np.nan
+        z[~(enough & base.windowed)] = np.nan
 
         rows = np.matmul(tables.row_payoffs, stacked[0][self.table.owner][:, :, None])[:, :, 0]
         log_e = np.concatenate([log_window_bets(z), rows], axis=1)
@@ -187,14 +187,14 @@ class Stream:
         state = replace(state, running=kept, rebased=base)
         return self.unmute(self._learned(state, base, stacked, where, at), columns)
 
-    def series(self, state: StreamState, windows: Sequence[Counts], monitor: int) -> tuple[Floats, Floats, Floats]:
-        """Return y_t, n_t and the z against the frozen yardstick of one monitor over some windows."""
+    def series(self, state: StreamState, windows: Sequence[Counts], monitor: int) -> tuple[Floats, ...]:
+        """Return y_t, n_t, the z against the frozen yardstick and its scale, of one monitor over some windows."""
         y, n = self.table.means(self.table.stack(windows))
-        z = self._tables_of(state).baseline.standardised(y, n)
-        return y[:, monitor], n[:, monitor], z[:, monitor]
+        baseline = self._tables_of(state).baseline
+        return tuple(a[:, monitor] for a in (y, n, baseline.standardised(y, n), baseline.scale(n)))
 
     def reference_windows(self, state: StreamState) -> dict[str, int]:
-        """Windows in each column's running reference (the fewest over its window-level monitors)."""
+        """Windows in each column's running reference (the fewest over its window-level monitors, if it has any)."""
         windowed = self._tables_of(state).baseline.windowed
         total = state.running.windows.sum(axis=0)
         names = dict.fromkeys(self._column.tolist())

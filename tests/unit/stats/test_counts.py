@@ -87,9 +87,9 @@ def test_counts_of_unlike_references_do_not_mix():
     a, b = Counts(1, {"x": np.array([1, 0])}), Counts(1, {"x": np.array([1, 0, 0])})
     with pytest.raises(ValueError, match="not the same reference"):
         a + b
+    specs = [ColumnSpec(name, "numeric", "input", edges=(0.0, 1.0)) for name in ("x", "y")]
     with pytest.raises(ValueError, match="different lengths"):
-        spec = ColumnSpec("x", "numeric", "input", edges=(0.0, 1.0))
-        Counts.of([spec, ColumnSpec("y", "numeric", "input", edges=(0.0, 1.0))], {"x": np.zeros(2), "y": np.zeros(3)})
+        Counts.of(specs, {"x": np.zeros(2), "y": np.zeros(3)})
 
 
 def test_a_window_of_25_columns_stays_small():

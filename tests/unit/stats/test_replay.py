@@ -9,7 +9,10 @@ from holdfast.stats.counts import ColumnSpec, Counts
 from holdfast.stats.replay import poisson_limit, replay
 
 EDGES = tuple(np.linspace(0.0, 1.0, 17).tolist())
-SPECS = [ColumnSpec(name, "numeric", "input" if name != "price" else "output", edges=EDGES) for name in ("a", "b", "c", "price")]
+SPECS = [
+    ColumnSpec(name, "numeric", "input" if name != "price" else "output", edges=EDGES)
+    for name in ("a", "b", "c", "price")
+]
 EVEN = np.r_[0, 0, np.full(16, 1 / 16), 0]
 RANK = np.r_[0, 0, np.arange(16) / 15 - 0.5, 0]
 
@@ -20,7 +23,9 @@ def history(rng, count, phi=0.0, sd=0.5):
     for _ in range(count):
         effect = phi * effect + rng.normal() * sd * np.sqrt(1 - phi**2)
         tilted = EVEN * np.exp(2 * effect * RANK)
-        out.append(Counts(200, {s.name: rng.multinomial(200, tilted / tilted.sum() if s.name == "a" else EVEN) for s in SPECS}))
+        out.append(
+            Counts(200, {s.name: rng.multinomial(200, tilted / tilted.sum() if s.name == "a" else EVEN) for s in SPECS})
+        )
     return out
 
 
@@ -30,7 +35,9 @@ def test_a_quiet_history_keeps_the_rate():
     assert report.rate_stated
     assert report.not_guaranteed == ()
     assert all(run.kept for run in report.runs)
-    assert {(run.order, run.budget_windows) for run in report.runs} == {(o, b) for o in ("in order", "shuffled") for b in (5, 10, 20)}
+    assert {(run.order, run.budget_windows) for run in report.runs} == {
+        (o, b) for o in ("in order", "shuffled") for b in (5, 10, 20)
+    }
     assert report.sentence().startswith("The reference history keeps the stated rate.")
     checks = {c.monitor: c for c in report.checks}
     assert abs(checks["b:location"].autocorrelation) < 0.3
@@ -68,12 +75,25 @@ def test_a_short_history_states_no_rate():
     assert report.sentence() == "No false-alarm rate is stated: fewer than 30 reference windows (windows)."
 
 
+def test_a_history_too_short_to_replay_says_so():
+    rng = np.random.default_rng(5)
+    report = replay(SPECS, {"windows": history(rng, 35)}, rng)
+    assert report.rate_stated
+    assert report.sentence().startswith("The reference is too short for a replay")
+
+
 def test_strata_are_replayed_as_strata():
     rng = np.random.default_rng(6)
     names = ["weekend" if t % 7 > 4 else "weekday" for t in range(150)]
     low = EVEN * (1 - RANK)
     weeks = [
-        Counts(200, {s.name: rng.multinomial(200, low / low.sum() if day == "weekend" and s.name == "a" else EVEN) for s in SPECS})
+        Counts(
+            200,
+            {
+                s.name: rng.multinomial(200, low / low.sum() if day == "weekend" and s.name == "a" else EVEN)
+                for s in SPECS
+            },
+        )
         for day in names
     ]
     split = replay(SPECS, {"windows": weeks}, rng, strata={"windows": names})

@@ -36,7 +36,9 @@ def test_nothing_is_asked_twice():
 
 def test_the_table_gives_window_means_over_the_rows_that_count():
     windows = [Counts(10, {"area": np.array([2, 0, 4, 4, 0, 0]), "kind": np.array([0, 5, 5, 0, 0])})]
-    table = ScoreTable([AREA, KIND], Counts(100, {"area": np.array([0, 0, 20, 60, 20, 0]), "kind": np.array([0, 5, 3, 2, 0])}))
+    table = ScoreTable(
+        [AREA, KIND], Counts(100, {"area": np.array([0, 0, 20, 60, 20, 0]), "kind": np.array([0, 5, 3, 2, 0])})
+    )
     y, n = table.means(table.stack(windows))
     found = {m.key: (round(a, 6), b) for m, a, b in zip(table.monitors, y[0].tolist(), n[0].tolist(), strict=True)}
     assert found["area:missing"] == (0.2, 10)

@@ -97,7 +97,9 @@ def test_log_sum_exp():
 
 
 def test_row_bets_leave_excluded_bins_alone():
-    payoff = log_row_bets(np.array([[0.0, 1.0, 0.0]]), np.array([[True, True, False]]), np.array([0.1]), np.array([0.09]))
+    payoff = log_row_bets(
+        np.array([[0.0, 1.0, 0.0]]), np.array([[True, True, False]]), np.array([0.1]), np.array([0.09])
+    )
     assert (payoff[0, :, 2] == 0).all()
     assert (payoff[0, :, 1] > 0).all()
     assert (payoff[0, :, 0] < 0).all()

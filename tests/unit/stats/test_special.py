@@ -23,7 +23,12 @@ def test_t_becomes_the_normal_deviate_of_the_same_tail(df):
 
 
 def test_the_deviate_is_cut_and_never_infinite():
-    assert normal_from_t([1e9, -1e300, np.inf, 0.0], [3.0, 100.0, 5.0, 8.0]).tolist() == [Z_LIMIT, -Z_LIMIT, Z_LIMIT, 0.0]
+    assert normal_from_t([1e9, -1e300, np.inf, 0.0], [3.0, 100.0, 5.0, 8.0]).tolist() == [
+        Z_LIMIT,
+        -Z_LIMIT,
+        Z_LIMIT,
+        0.0,
+    ]
 
 
 def test_mixed_degrees_of_freedom_are_taken_one_by_one():

@@ -11,7 +11,7 @@ import msgspec
 __all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal"]
 
 
-class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p"):
+class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
     """One answered request: `rows` predictions, column-wise.
 
     `columns` and `outputs` hold float64 little-endian bytes for numbers (NaN = missing) and lists of strings (None =

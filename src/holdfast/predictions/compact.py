@@ -30,7 +30,7 @@ from holdfast.predictions.windows import Recipe, cut
 __all__ = ["Counted", "clock", "count", "lease", "position"]
 
 _SHIFT: Final = 40  # a cursor is one integer: segment number, then the offset in it
-STEP: Final = 8 << 20
+STEP: Final = 4 << 20
 """Bytes of log per transaction, so that none is long."""
 
 

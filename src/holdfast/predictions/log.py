@@ -35,7 +35,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
 _START: Final = re.compile(rb"[\x90-\x9f]\xa1[a-z]")
 """How every payload begins: a short msgpack array whose first item is the one-letter tag of the record."""
-CHUNK: Final = 4 << 20
+CHUNK: Final = 1 << 20
 MAX_AGE_S: Final = 3600.0
 
 

@@ -14,7 +14,7 @@ HOUR = 3_600_000_000
 DAY = 24 * HOUR
 T0 = 18_262 * DAY  # 2020-01-01
 RELEASE = "a" * 64
-IDS = RequestIds(lambda n: bytes(n))
+IDS = RequestIds(bytes)
 
 CONTRACT = Contract(
     fields=(

@@ -20,7 +20,8 @@ def test_records_of_every_kind_come_back(tmp_path: Path):
     [segment] = segments(tmp_path)
     part = read(segment)
     assert [e.record for e in part.entries] == records
-    assert part.end == segment.path.stat().st_size and part.damaged == 0
+    assert part.end == segment.path.stat().st_size
+    assert part.damaged == 0
     assert read(segment, part.end).entries == []
     second = part.entries[1]
     with segment.path.open("rb") as file:
@@ -49,7 +50,8 @@ def test_a_torn_tail_is_left_while_live_and_cut_when_complete(tmp_path: Path):
     writer.append([whole[0][:-5]])
     [segment] = segments(tmp_path)
     good = sum(map(len, whole))
-    assert read(segment).end == good and read(segment).damaged == 0
+    assert read(segment).end == good
+    assert read(segment).damaged == 0
     part = read(segment, good, complete=True)
     assert part == ([], segment.path.stat().st_size, 1)
 
@@ -65,7 +67,8 @@ def test_a_damaged_frame_is_counted_and_the_rest_is_read(tmp_path: Path, where: 
     segment.path.write_bytes(data)
     part = read(segment, complete=True)
     assert [e.record.times for e in part.entries] == [[T0 + i] for i in (0, 2, 3, 4)]
-    assert part.damaged == 1 and part.end == len(data)
+    assert part.damaged == 1
+    assert part.end == len(data)
 
 
 def test_an_unfinished_frame_is_not_searched_for_frames(tmp_path: Path):

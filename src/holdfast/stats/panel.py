@@ -141,7 +141,8 @@ class Evidence:
 
 class ScoreSeries(NamedTuple):
     """A score over some windows: mean, rows behind it, z against the frozen reference (NaN without rows), and the
-    standard deviation of a window of so many rows, by which z was scaled."""
+    standard deviation of a window of so many rows, by which z was scaled.
+    """
 
     y: Floats
     n: Floats

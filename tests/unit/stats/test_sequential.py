@@ -68,8 +68,10 @@ def test_prediction_errors_are_standard_normal_and_independent():
 def test_window_bets_are_e_values():
     z = np.linspace(-12, 12, 20_001)
     expected = np.trapezoid(np.exp(log_window_bets(z)) * scipy.stats.norm.pdf(z)[:, None], z, axis=0)
-    assert expected == pytest.approx(1.0, abs=1e-9)
+    assert (expected <= 1.0).all()
+    assert expected.min() > 0.89  # what cutting one strange window costs the boldest bet
     assert (log_window_bets(np.array([np.nan])) == 0).all()
+    assert log_window_bets(np.array([7.0])).max() < 8.0  # so no single window alarms by these bets alone
 
 
 def test_between_variance_is_found_and_never_negative():

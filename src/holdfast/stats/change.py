@@ -11,17 +11,17 @@ The answer is an onset with an interval and a shape, which is "unknown" until th
 
 * gradual: the best ramp beats the best step by more than `cutoff`, which a true step of the fitted size with that many
   windows after it exceeds in 5 % of simulations (the table below; tests/statistical re-simulates it).
-* sudden: it is not gradual, and the step beats every ramp of 14 windows or more by z(.95)^2 = 2.71. If a ramp is true
-  and the step loses mu by it, the gain of the step is N(-mu, 4 mu), which exceeds 2.71 with a chance of at most 5 %
-  for any mu.
+* sudden: it is not gradual, and the step beats every ramp of `long_ramp` windows or more by z(.95)^2 = 2.71. If a
+  ramp is true and the step loses mu by it, the gain of the step is N(-mu, 4 mu), which exceeds 2.71 with a chance of
+  at most 5 % for any mu.
 * The interval holds every tau within 2 ln 20 of the best (a likelihood ratio of 20; a ramp's length is profiled out):
   of the ramps if gradual, of the step and of the short ramps that nobody can tell from it if sudden, of both while
   unknown.
 
 Two scale factors keep this honest where windows are not independent with the reference's variance: the long-run
 variance factor (1 + r) / (1 - r) of the reference's lag-1 autocorrelation r, where it is significant, and the
-dispersion of the residuals after the reference where it exceeds one (a unit change by a factor ten also multiplies
-the noise).
+dispersion of the residuals around and after the change where it exceeds one (a unit change by a factor ten also
+multiplies the noise).
 
 References: Hinkley (1970) Inference about the change-point, Biometrika 57; Siegmund (1988) Confidence sets in
 change-point problems, Int. Stat. Review 56; Hudson (1966) Fitting segmented curves, JASA 61.
@@ -45,7 +45,9 @@ RAMP_LENGTHS: tuple[int, ...] = tuple(sorted({round(3 * (365 / 3) ** (k / 47)) f
 """Lengths tried, in windows: 3 to 365 in steps of about 11 %, so that the best is never far from the true one."""
 
 LONG_RAMP = 14
-"""A change is sudden when ramps of at least this many windows are excluded."""
+"""Windows of a ramp that nobody would call sudden: two weeks of days."""
+NEAR = 60
+"""Windows before a change whose scatter counts: older wandering says little about what happened at the change."""
 LIKELIHOOD_20 = 2 * math.log(20)
 SUDDEN_GAIN = 2.71
 MIN_CUTOFF = 2.0
@@ -100,7 +102,13 @@ class _Fit:
 
 
 def find_change(
-    y: npt.ArrayLike, n: npt.ArrayLike, n_ref: int, *, within: float | None = None, end: int | None = None
+    y: npt.ArrayLike,
+    n: npt.ArrayLike,
+    n_ref: int,
+    *,
+    within: float | None = None,
+    end: int | None = None,
+    long_ramp: int = LONG_RAMP,
 ) -> Change:
     """Fit the one change after the reference: its onset with an interval, its shape and size.
 
@@ -108,6 +116,8 @@ def find_change(
     windows with n = 0 are passed over. The first `n_ref` windows are the reference. `within`: variance of the score
     among the rows of a window, from the reference's counts; without it, it is estimated from reference windows of
     unequal size. `end`: the first window in which the value was back (a repaired feed); the fit stops before it.
+    `long_ramp`: a change is sudden when ramps of at least so many windows are excluded; choose it by what a window
+    lasts.
 
         >>> series = [0.0, 1.0, -1.0] * 20 + [6.0, 5.0, 7.0] * 10
         >>> change = find_change(series, [100] * 90, n_ref=45)
@@ -125,7 +135,7 @@ def find_change(
     step = _fit(moved, weights, n_ref, (1,))
     ramp = _fit(moved, weights, n_ref, lengths)
     spread = _dispersion(moved, weights, n_ref, step, ramp, lengths) * (1 + rho) / (1 - rho)
-    return _decide(step, ramp, lengths, weights, n_ref, spread)
+    return _decide(step, ramp, lengths, weights, n_ref, spread, np.array(lengths) >= max(long_ramp, 4))
 
 
 def cutoff(size: float, after: float) -> float:
@@ -203,28 +213,35 @@ def _fit(d: Floats, w: Floats, first: int, lengths: tuple[int, ...]) -> _Fit:
 
 
 def _dispersion(d: Floats, w: Floats, first: int, step: _Fit, ramp: _Fit, lengths: tuple[int, ...]) -> float:
-    """Variance of the residuals of the better fit since the reference, and since the change, where it exceeds one."""
+    """Variance of the better fit's residuals after the change and shortly before it, where it exceeds one."""
     better, trial = (step, (1,)) if step.reduction.max() >= ramp.reduction.max() else (ramp, lengths)
     row, column = np.unravel_index(int(np.argmax(better.reduction)), better.reduction.shape)
     tau = first + int(column)
-    curve = better.height[row, column] * np.clip((np.arange(len(d)) - tau + 1) / trial[int(row)], 0, 1)
-    squares = w * (d - curve - np.average(d - curve, weights=w)) ** 2
+    rest = d - better.height[row, column] * np.clip((np.arange(len(d)) - tau + 1) / trial[int(row)], 0, 1)
     spread = 1.0
-    for start in (first, tau):
-        free = np.count_nonzero(w[start:]) - 3
+    for part in (slice(max(tau - NEAR, 0), tau), slice(tau, None)):
+        free = np.count_nonzero(w[part]) - 3
         if free > 0:
-            spread = max(spread, float(squares[start:].sum()) / free)
+            away = rest[part] - np.average(rest[part], weights=w[part])
+            spread = max(spread, float(w[part] @ away**2) / free)
     return spread
 
 
-def _decide(step: _Fit, ramp: _Fit, lengths: tuple[int, ...], weights: Floats, first: int, spread: float) -> Change:
+def _decide(
+    step: _Fit,
+    ramp: _Fit,
+    lengths: tuple[int, ...],
+    weights: Floats,
+    first: int,
+    spread: float,
+    long: npt.NDArray[np.bool_],
+) -> Change:
     """Shape, interval and size from the two fits, all in units of the (spread) window variance."""
     steps, ramps = step.reduction[0] / spread, ramp.reduction.max(axis=0) / spread
     row, column = (int(k) for k in np.unravel_index(int(np.argmax(ramp.reduction)), ramp.reduction.shape))
     at = int(np.argmax(steps))
     gap = float(ramps.max() - steps.max())
     limit = cutoff(float(step.height[0, at]) / math.sqrt(spread), float(weights[first + at :].sum()))
-    long = np.array(lengths) >= LONG_RAMP
     clear = float(steps.max() - ramp.reduction[long].max() / spread) > SUDDEN_GAIN
     shape: Shape = "gradual" if gap > limit else "sudden" if clear else "unknown"
     best = max(steps.max(), ramps.max())

@@ -81,6 +81,22 @@ def test_a_constant_series_has_no_shape() -> None:
     assert (change.low, change.high) == (50, 99)
 
 
+def test_what_is_sudden_depends_on_how_long_a_window_lasts() -> None:
+    """Hour windows: a blurred change of some 10 hours is sudden to somebody who thinks in days."""
+    y = noise(200, 1) + 3.0 * np.clip((np.arange(200) - 159) / 10, 0, 1)
+    assert find_change(y, same(windows=200), 100).shape == "unknown"
+    assert find_change(y, same(windows=200), 100, long_ramp=40).shape == "sudden"
+
+
+def test_old_wandering_does_not_blur_a_later_change() -> None:
+    """A season that the reference lacked, long before the step."""
+    y = noise(400) + 6.0 * (np.arange(400) >= 340)
+    y[120:220] += 3.0 * np.sin(np.arange(100) / 100 * np.pi)
+    change = find_change(y, same(windows=400), 100)
+    assert (change.shape, change.onset) == ("sudden", 340)
+    assert change.high - change.low <= 4
+
+
 def test_windows_without_rows_are_passed_over() -> None:
     y = noise(200) + 6.0 * (np.arange(200) >= 160)
     rows = same(windows=200)

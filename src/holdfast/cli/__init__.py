@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,9 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--workspace", "-w", metavar="DIR", help="Workspace folder (default: here or above).", envvar="HOLDFAST_WORKSPACE")
+@click.option(
+    "--workspace", "-w", metavar="DIR", help="Workspace folder (default: here or above).", envvar="HOLDFAST_WORKSPACE"
+)
 @click.option("--debug", is_flag=True, help="Show stack traces.")
 @click.version_option(package_name="holdfast", prog_name="holdfast")
 @click.pass_context
@@ -106,8 +108,9 @@ def main(args: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as end:
         code = end.exit_code
     except click.ClickException as bad:
-        bad.show()
-        sys.stderr.write("  next: add --help to see what it takes\n")
+        context = getattr(bad, "ctx", None)
+        path = context.command_path if context else "holdfast"
+        _tell(UsageError(bad.format_message(), next_step=f"{path} --help"), as_json="--json" in argv)
         code = 2
     except (click.Abort, KeyboardInterrupt):
         sys.stderr.write("stopped\n")

@@ -133,9 +133,7 @@ def _release(workspace: Workspace, text: str) -> str:
     return built[-1].digest
 
 
-def _tell(
-    workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool
-) -> None:
+def _tell(workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool) -> None:
     current, alive = wait_in_force(workspace.run, generation)
     if as_json:
         show({"deployment": after, "generation": generation, "workers": alive, "in_force": current})

@@ -7,6 +7,7 @@ in training (or a plain array, if that is what it was trained on), the graph its
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,16 +62,21 @@ def native_predict(
 
     def predict(table: Table) -> NDArray[np.float64]:
         given = native_frame(model, converted, table, like=like)
-        if type(model).__name__ == "Booster" and flavour_of(model) == "xgboost":
-            import xgboost
-
-            # A plain array carries no names; the frame's are the booster's own.
-            return _both(np.asarray(model.predict(xgboost.DMatrix(given)), dtype=np.float64), task)
-        if task == "regression" or not hasattr(model, "predict_proba"):
-            return _both(np.asarray(model.predict(given), dtype=np.float64), task)
-        return np.asarray(model.predict_proba(given), dtype=np.float64)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # unseen categories are asked for on purpose
+            return _both(np.asarray(_ask(model, given, task), dtype=np.float64), task)
 
     return predict
+
+
+def _ask(model: Any, given: Any, task: Task) -> Any:
+    if flavour_of(model) == "xgboost" and type(model).__name__ == "Booster":
+        import xgboost
+
+        return model.predict(xgboost.DMatrix(given))
+    if task == "regression" or not hasattr(model, "predict_proba"):
+        return model.predict(given)
+    return model.predict_proba(given)
 
 
 def _both(answer: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
@@ -115,7 +121,7 @@ def _like(series: Any, example: Any) -> Any:
     import pandas as pd
 
     if isinstance(example.dtype, pd.CategoricalDtype):
-        return series.astype(example.dtype)
+        return series.astype("category")  # with its own categories: unseen ones are asked for on purpose
     if pd.api.types.is_string_dtype(example.dtype) and not pd.api.types.is_object_dtype(example.dtype):
         return series.astype(example.dtype)
     return series

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from holdfast.build.convert import Converted
+    from holdfast.build.convert import Converted, Input
 
 UNSEEN = "\x00unseen"
 INEXACT_OPERATORS = {"Log", "Exp", "Pow", "MatMul", "Gemm", "Sin", "Cos", "Tanh", "Sigmoid", "Softmax"}
@@ -35,9 +35,12 @@ def boundary_rows(converted: Converted, table: Table, *, limit: int = 200) -> Ta
         return table
     parts = _special_rows(converted, table)
     trees = _TreeInputs.read(converted)
-    for column in converted.inputs if trees else ():
-        if not column.text and not column.shape:
-            parts += trees.rows_around(column.name, table, limit) if trees else []
+    for column in converted.inputs:
+        searchable = (
+            column.datatype not in {"BYTES", "BOOL"} and not column.shape and column.name not in converted.closed
+        )
+        if trees and searchable:
+            parts += trees.rows_around(column, table, limit)
     if not parts:
         return {name: values[:0] for name, values in table.items()}
     return {name: np.concatenate([part[name] for part in parts]) for name in table}
@@ -105,17 +108,11 @@ class _TreeInputs:
         before = _ancestors(model.graph.node, by_matrix)
         exact = not any(node.op_type in INEXACT_OPERATORS for node in before)
         del model.graph.output[:]
-        rows = [lib.helper.make_tensor_value_info(name, lib.TensorProto.DOUBLE, ["n", None]) for name in by_matrix]
-        direct = {value.name for value in model.graph.input}
-        kept = [value for value in rows if value.name not in direct]
-        copies = [lib.helper.make_node("Identity", [name], [f"{name}_seen"]) for name in by_matrix if name in direct]
-        model.graph.node.extend(copies)
-        model.graph.output.extend(kept)
-        for node in copies:
-            model.graph.output.append(
-                lib.helper.make_tensor_value_info(node.output[0], lib.TensorProto.DOUBLE, ["n", None])
-            )
-        order = [value.name.removesuffix("_seen") for value in model.graph.output]
+        for name in by_matrix:
+            model.graph.node.append(lib.helper.make_node("Identity", [name], [f"{name}_seen"]))
+            seen = lib.helper.make_tensor_value_info(f"{name}_seen", lib.TensorProto.DOUBLE, ["n", None])
+            model.graph.output.append(seen)
+        order = list(by_matrix)
         splits_by = tuple({f: np.array(sorted(s)) for f, s in sorted(by_matrix[name].items())} for name in order)
         session = open_session(model.SerializeToString())
         return _TreeInputs(converted, session, splits_by, tuple(strict[name] for name in order), exact)
@@ -123,7 +120,8 @@ class _TreeInputs:
     def features(self, table: Table) -> list[NDArray[np.float64]]:
         return [np.asarray(matrix) for matrix in self.session.run(None, feeds(self.converted, table))]
 
-    def rows_around(self, name: str, table: Table, limit: int) -> list[Table]:
+    def rows_around(self, column: Input, table: Table, limit: int) -> list[Table]:
+        name = column.name
         known = np.unique(table[name][np.isfinite(table[name])])
         if not len(known):
             return []
@@ -145,12 +143,12 @@ class _TreeInputs:
         return [
             part
             for which, feature, thresholds in moved
-            for part in self._around(name, table, which, feature, _spaced(thresholds, share), (low, high))
+            for part in self._around(column, table, which, feature, _spaced(thresholds, share), (low, high))
         ]
 
     def _around(
         self,
-        name: str,
+        column: Input,
         table: Table,
         which: int,
         feature: int,
@@ -158,7 +156,7 @@ class _TreeInputs:
         ends: tuple[float, float],
     ) -> list[Table]:
         """Bisect the raw column, all thresholds at once, down to neighbouring float64 values."""
-        count = len(thresholds)
+        name, count = column.name, len(thresholds)
         rows = np.arange(count) * 7919 % len(next(iter(table.values())))
         base = {key: values[rows] for key, values in table.items()}
 
@@ -174,7 +172,9 @@ class _TreeInputs:
             same = passes(_plain(middle)) == starts
             left, right = np.where(same, middle, left), np.where(same, right, middle)
         below, above = _plain(left), _plain(right)
-        if self.exact:
+        if column.datatype.startswith("INT"):
+            raws = [np.floor(below), np.ceil(above)]
+        elif self.exact:
             raws = [below, above, np.nextafter(below, -np.inf), np.nextafter(above, np.inf)]
         else:
             step = 1e-9 * np.maximum(np.abs(below), 1e-3)

@@ -52,8 +52,9 @@ def check_onnx(content: bytes, *, max_bytes: int = MAX_BYTES, max_elements: int 
         raise Unconvertible("this is not an ONNX model: it has no graph", "ONNX file", "check the path")
     local = {(function.domain, function.name) for function in model.functions}
     known = {(schema.domain, schema.name) for schema in onnx().defs.get_all_schemas()}
+    initial = {tensor.name: tensor for tensor in model.graph.initializer}
     for nodes in _node_lists(model):
-        constants = {t.name: t for t in model.graph.initializer}
+        constants = initial | {n.output[0]: a.t for n in nodes if n.op_type == "Constant" for a in n.attribute}
         for node in nodes:
             _check_operator(node, known | local)
             _check_request(node, constants, max_elements)

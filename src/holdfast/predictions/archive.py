@@ -1,6 +1,6 @@
 """From counted segments to Parquet, one file per segment, month and release: readable by anything while it grows.
 
-    LOG/parquet/<deployment>/month=YYYY-MM/<writer>-<number>-<release>.parquet        months by event time
+    LOG/<deployment>/parquet/month=YYYY-MM/<writer>-<number>-<release>.parquet        months by event time
 
 A file is named after the segment that it came from and is written whole or not at all, so doing it again changes nothing;
 the segment is removed when all of its files stand. In between a row stands in both places: readers go by prediction id.
@@ -24,7 +24,7 @@ from holdfast.predictions import log as wal
 from holdfast.predictions.compact import position
 from holdfast.predictions.windows import Recipe, column, event_times
 
-__all__ = ["META", "archive", "class_columns", "disk_use", "files", "input_column", "retain"]
+__all__ = ["META", "archive", "class_columns", "files", "input_column", "retain"]
 
 META: Final = (
     "prediction_id",
@@ -74,7 +74,7 @@ def archive(database: Database, log: Path, tables: Tables, recipes: Callable[[st
 
 def files(log: Path, deployment: str) -> list[Path]:
     """Parquet files of a deployment, oldest month first."""
-    return sorted((log / "parquet" / deployment).glob("month=*/[!.]*.parquet"))
+    return sorted((log / deployment / "parquet").glob("month=*/[!.]*.parquet"))
 
 
 def retain(log: Path, tables: Tables, deployment: str, *, days: int, clock: int) -> int:
@@ -91,18 +91,11 @@ def retain(log: Path, tables: Tables, deployment: str, *, days: int, clock: int)
         gone += int((~kept).sum())
         if not kept.any():
             path.unlink()
+            with contextlib.suppress(OSError):  # other files of that month are left
+                path.parent.rmdir()
         elif not kept.all():
             tables.write(path, {name: values[kept] for name, values in tables.read(path).items()})
     return gone
-
-
-def disk_use(log: Path) -> int:
-    """Bytes of the whole prediction log."""
-    total = 0
-    for path in log.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
 
 
 def _counted(database: Database, segment: wal.Segment) -> bool:
@@ -113,7 +106,7 @@ def _counted(database: Database, segment: wal.Segment) -> bool:
 def _forget_writers(database: Database, log: Path) -> None:
     with database.begin() as stores:
         for name in stores.cursors.all("log/"):
-            if not (log / "wal" / name.removeprefix("log/")).exists():
+            if not (log / wal.WAL / name.removeprefix("log/")).exists():
                 stores.cursors.delete(name)
 
 
@@ -133,7 +126,7 @@ def _write(log: Path, segment: wal.Segment, tables: Tables, recipes: Callable[[s
             chosen = months == month
             name = f"{segment.writer}-{segment.number:08d}-{short(release)}.parquet"
             tables.write(
-                log / "parquet" / deployment / f"month={month}" / name,
+                log / deployment / "parquet" / f"month={month}" / name,
                 {column_name: values[chosen] for column_name, values in table.items()},
             )
 

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core.ports import Database, Stores
-from holdfast.core.prediction import Labelled, Prediction, Refusal
+from holdfast.core.prediction import Labelled, Prediction, Record, Refusal
 from holdfast.core.window import Window, merge
 from holdfast.errors import Conflict
 from holdfast.predictions import log as wal
@@ -32,6 +32,8 @@ __all__ = ["Counted", "clock", "count", "lease", "position"]
 _SHIFT: Final = 40  # a cursor is one integer: segment number, then the offset in it
 STEP: Final = 4 << 20
 """Bytes of log per transaction, so that none is long."""
+SAME_CLOCK: Final = 60_000_000
+"""Microseconds by which the deployment clock of live traffic may differ from the wall clock."""
 
 
 class Counted(msgspec.Struct):
@@ -52,7 +54,7 @@ def lease(log: Path, owner: str, *, wait_s: float = 30.0) -> Iterator[bool]:
     A file lock, which the kernel takes back from a dead process. Raises Conflict if it is not free within `wait_s`.
     """
     log.mkdir(parents=True, exist_ok=True)
-    fd = os.open(log / "lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(log / ".lease", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         end = time.monotonic() + wait_s
         while True:
@@ -99,9 +101,9 @@ def position(stores: Stores, writer: str) -> tuple[int, int]:
     return value >> _SHIFT, value & ((1 << _SHIFT) - 1)
 
 
-def clock(stores: Stores, deployment: str) -> int:
-    """The deployment clock as the log knows it: the largest at any receipt; 0 before the first."""
-    return stores.cursors.get(f"clock/{deployment}")
+def clock(stores: Stores, deployment: str, wall: int) -> int:
+    """The deployment clock: the wall clock or, in a replay, the largest event time seen."""
+    return stores.cursors.get(f"replay/{deployment}") or wall
 
 
 def _new(log: Path, cursors: dict[str, int]) -> tuple[list[wal.Part], dict[str, int]]:
@@ -158,17 +160,16 @@ def _store(
     # Each writer's own order is kept, so a recount numbers count windows the same.
     records = heapq.merge(*([e.record for e in part.entries] for part in parts), key=lambda record: record.received)
     groups: dict[tuple[str, str], list[Prediction | Refusal]] = defaultdict(list)
-    clocks: dict[str, int] = {}
+    last: dict[str, Record] = {}
     for record in records:
-        clocks[record.deployment] = max(clocks.get(record.deployment, 0), record.clock)
+        last[record.deployment] = record
         if isinstance(record, Labelled):
             stores.labels.add(record.deployment, record.labels, received=record.received, clock=record.clock)
             told.labels += len(record.labels)
         else:
             groups[record.deployment, record.release].append(record)
-    for deployment, at in clocks.items():
-        if at > clock(stores, deployment):
-            stores.cursors.set(f"clock/{deployment}", at)
+    for record in last.values():
+        _set_clock(stores, record)
     for (deployment, release), found in groups.items():
         told.predictions += sum(record.rows for record in found if isinstance(record, Prediction))
         told.refusals += sum(isinstance(record, Refusal) for record in found)
@@ -181,6 +182,15 @@ def _store(
         windows, after = cut(what, found, seen=before, lateness_share=lateness_share)
         stores.windows.add(_merged(windows))
         stores.cursors.set(name, after)
+
+
+def _set_clock(stores: Stores, record: Record) -> None:
+    """A record whose deployment clock is not the wall clock comes from a replay, and its clock is the replay's."""
+    name = f"replay/{record.deployment}"
+    if abs(record.clock - record.received) <= SAME_CLOCK:
+        stores.cursors.delete(name)
+    elif record.clock > stores.cursors.get(name):
+        stores.cursors.set(name, record.clock)
 
 
 def _merged(windows: list[Window]) -> list[Window]:

@@ -3,7 +3,7 @@
 A serving process appends frames with one `write()` *before* the answers go out, so that a killed process loses no
 acknowledged prediction: the bytes are the kernel's by then (`fsync=True` also survives power loss).
 
-    LOG/wal/<writer>/<number:08d>.wal      frame = u32 length, u32 CRC-32 of the payload, payload (msgpack of a Record)
+    LOG/.wal/<writer>/<number:08d>.wal     frame = u32 length, u32 CRC-32 of the payload, payload (msgpack of a Record)
 
 Each writer has a folder of its own and so never appends behind another's torn tail. It holds a lock (`flock`) on the
 segment it writes; the kernel drops that lock however the process ends, and an unlocked segment is known to be complete.
@@ -28,13 +28,15 @@ import msgspec
 from holdfast.core.prediction import Record
 from holdfast.errors import ServeError
 
-__all__ = ["Entry", "Part", "Segment", "Writer", "encode", "finished", "read", "record_at", "segments"]
+__all__ = ["WAL", "Entry", "Part", "Segment", "Writer", "encode", "finished", "read", "record_at", "segments"]
 
 _HEAD: Final = struct.Struct("<II")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
 _START: Final = re.compile(rb"[\x90-\x9f]\xa1[a-z]")
 """How every payload begins: a short msgpack array whose first item is the one-letter tag of the record."""
+WAL: Final = ".wal"
+"""Beside the deployments' folders; no deployment can be called so."""
 CHUNK: Final = 1 << 20
 MAX_AGE_S: Final = 3600.0
 
@@ -81,7 +83,7 @@ class Writer:
 
     def __init__(self, log: Path, name: str, *, segment_bytes: int, fsync: bool = False) -> None:
         self.name = f"{name}-{time.time_ns() // 1_000_000:012x}-{os.getpid()}"
-        self._folder = log / "wal" / self.name
+        self._folder = log / WAL / self.name
         self._segment_bytes = segment_bytes
         self._fsync = fsync
         self._number = 0
@@ -141,7 +143,7 @@ class Writer:
 def segments(log: Path) -> list[Segment]:
     """Every segment that is there now, in reading order."""
     return sorted(
-        Segment(path.parent.name, int(path.stem), path) for path in (log / "wal").glob("*/*.wal") if path.stem.isdigit()
+        Segment(path.parent.name, int(path.stem), path) for path in (log / WAL).glob("*/*.wal") if path.stem.isdigit()
     )
 
 

@@ -88,13 +88,13 @@ def read_all(tmp_path: Path, frames: list[bytes]):
 
 
 def test_a_log_that_cannot_be_written_is_a_serve_error(tmp_path: Path):
-    (tmp_path / "wal").write_text("in the way")
+    (tmp_path / ".wal").write_text("in the way")
     with pytest.raises(ServeError, match="cannot be written"):
         Writer(tmp_path, "w0", segment_bytes=1)
-    (tmp_path / "wal").unlink()
+    (tmp_path / ".wal").unlink()
     writer = Writer(tmp_path, "w0", segment_bytes=1)
-    (tmp_path / "wal" / writer.name).rmdir()
-    (tmp_path / "wal" / writer.name).write_text("in the way")
+    (tmp_path / ".wal" / writer.name).rmdir()
+    (tmp_path / ".wal" / writer.name).write_text("in the way")
     with pytest.raises(ServeError):
         writer.append([b"x"])
 

@@ -5,7 +5,7 @@ All times are microseconds UTC on the deployment clock unless a field says other
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -235,7 +235,7 @@ class ReleaseSummary(msgspec.Struct, frozen=True, kw_only=True):
     reference_rows: int
     start: int | None
     end: int | None
-    performance: dict[str, dict[str, object]]
+    performance: dict[str, dict[str, Any]]
     deployments: tuple[str, ...] = ()
     """`NAME@live`, `NAME@canary` where it answers now."""
 

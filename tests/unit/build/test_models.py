@@ -42,7 +42,8 @@ from xgboost import XGBClassifier, XGBRegressor
 
 from holdfast.build.convert import Input, convert
 from holdfast.build.parity import prove
-from market import NUMBERS, Houses, usual
+
+NUMBERS = ["area", "rooms", "age", "new"]
 
 CLASSIFIERS: dict[str, Any] = {
     "logistic": LogisticRegression(max_iter=500),
@@ -100,8 +101,8 @@ REGRESSORS: dict[str, Any] = {
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_a_classifier_answers_as_the_original(houses: Houses, name: str, task: Any) -> None:
-    model = make_pipeline(usual(), CLASSIFIERS[name]).fit(houses.frame, houses.target(task))
+def test_a_classifier_answers_as_the_original(houses: Any, name: str, task: Any) -> None:
+    model = make_pipeline(houses.usual(), CLASSIFIERS[name]).fit(houses.frame, houses.target(task))
     converted = convert(model, houses.inputs, task)
     report = prove(model, converted, houses.table, task=task)
     assert report.beyond == 0
@@ -113,8 +114,8 @@ def test_a_classifier_answers_as_the_original(houses: Houses, name: str, task: A
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
-def test_a_regressor_answers_as_the_original(houses: Houses, name: str) -> None:
-    model = make_pipeline(usual(), REGRESSORS[name]).fit(houses.frame, houses.price)
+def test_a_regressor_answers_as_the_original(houses: Any, name: str) -> None:
+    model = make_pipeline(houses.usual(), REGRESSORS[name]).fit(houses.frame, houses.price)
     converted = convert(model, houses.inputs, "regression")
     report = prove(model, converted, houses.table, task="regression")
     assert report.beyond == 0
@@ -123,7 +124,7 @@ def test_a_regressor_answers_as_the_original(houses: Houses, name: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_deep_trees_on_raw_columns(houses: Houses, seed: int) -> None:
+def test_deep_trees_on_raw_columns(houses: Any, seed: int) -> None:
     """Straight from the column to the threshold: one unit in the last place decides the leaf."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=len(houses.price))
@@ -139,7 +140,7 @@ def test_deep_trees_on_raw_columns(houses: Houses, seed: int) -> None:
         assert report.boundary_rows > 300
 
 
-def test_plain_arrays_and_missing_values_in_every_tree_library(houses: Houses) -> None:
+def test_plain_arrays_and_missing_values_in_every_tree_library(houses: Any) -> None:
     matrix = np.column_stack([houses.table[name] for name in ("area", "rooms", "age")])
     table = {f"x{i}": matrix[:, i] for i in range(3)}
     inputs = [Input(f"x{i}", "FP64", nullable=True) for i in range(3)]
@@ -155,19 +156,19 @@ def test_plain_arrays_and_missing_values_in_every_tree_library(houses: Houses) -
         prove(model, convert(model, inputs, "multiclass"), table, task="multiclass")
 
 
-def test_a_tree_that_never_split_is_a_constant(houses: Houses) -> None:
+def test_a_tree_that_never_split_is_a_constant(houses: Any) -> None:
     numbers = houses.only(NUMBERS)
     model = HistGradientBoostingRegressor(max_iter=3).fit(numbers.frame, np.full(len(numbers.price), 7.0))
     assert prove(model, convert(model, numbers.inputs, "regression"), numbers.table, task="regression").beyond == 0
 
 
-def test_exponential_loss(houses: Houses) -> None:
+def test_exponential_loss(houses: Any) -> None:
     numbers = houses.only(["area", "rooms"])
     model = GradientBoostingClassifier(loss="exponential", n_estimators=10).fit(numbers.frame, numbers.dear)
     prove(model, convert(model, numbers.inputs, "binary"), numbers.table, task="binary")
 
 
-def test_categories_of_hist_gradient_boosting(houses: Houses) -> None:
+def test_categories_of_hist_gradient_boosting(houses: Any) -> None:
     frame = houses.frame.astype({"city": "category", "kind": "category"})
     model = HistGradientBoostingClassifier(max_iter=15, categorical_features="from_dtype", min_samples_leaf=5)
     model.fit(frame, houses.dear)
@@ -178,7 +179,7 @@ def test_categories_of_hist_gradient_boosting(houses: Houses) -> None:
     prove(model, convert(model, numbers.inputs, "binary"), numbers.table, task="binary")
 
 
-def test_categories_of_lightgbm(houses: Houses) -> None:
+def test_categories_of_lightgbm(houses: Any) -> None:
     frame = houses.frame.astype({"city": "category", "kind": "category"})
     model = LGBMClassifier(n_estimators=15, verbose=-1, n_jobs=1, min_data_per_group=5, cat_smooth=1)
     model.fit(frame, houses.dear)
@@ -191,7 +192,7 @@ def test_categories_of_lightgbm(houses: Houses) -> None:
     prove(model, convert(model, numbers.inputs, "binary"), numbers.table, task="binary")
 
 
-def test_bare_boosters(houses: Houses) -> None:
+def test_bare_boosters(houses: Any) -> None:
     numbers = houses.only(NUMBERS)
     data = xgboost.DMatrix(numbers.frame, houses.dear)
     model: Any = xgboost.train({"objective": "binary:logistic", "nthread": 1, "base_score": 0.3}, data, 10)
@@ -205,7 +206,7 @@ def test_bare_boosters(houses: Houses) -> None:
     prove(model, converted, numbers.table, task="multiclass")
 
 
-def test_early_stopping_and_a_missing_marker_of_xgboost(houses: Houses) -> None:
+def test_early_stopping_and_a_missing_marker_of_xgboost(houses: Any) -> None:
     numbers = houses.only(["area", "rooms", "new"])
     model = XGBClassifier(n_estimators=100, learning_rate=0.9, early_stopping_rounds=2, nthread=1, missing=3.0)
     cut = 400
@@ -216,7 +217,7 @@ def test_early_stopping_and_a_missing_marker_of_xgboost(houses: Houses) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:The argument 'eval_set' is deprecated")  # its successor is too new for our floor
-def test_early_stopping_of_lightgbm(houses: Houses) -> None:
+def test_early_stopping_of_lightgbm(houses: Any) -> None:
     numbers = houses.only(NUMBERS)
     model = LGBMRegressor(n_estimators=200, learning_rate=0.5, verbose=-1, n_jobs=1)
     stop = lightgbm.early_stopping(2, verbose=False)

@@ -26,7 +26,9 @@ from sklearn.preprocessing import (
 
 from holdfast.build.convert import convert
 from holdfast.build.parity import onnx_predict, prove
-from market import NUMBERS, TEXTS, Houses, usual
+
+NUMBERS = ["area", "rooms", "age", "new"]
+TEXTS = ["city", "kind"]
 
 HIST = HistGradientBoostingRegressor(max_iter=10, random_state=0)
 
@@ -48,7 +50,7 @@ NUMERIC: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", NUMERIC)
-def test_numbers_before_exact_trees(houses: Houses, name: str) -> None:
+def test_numbers_before_exact_trees(houses: Any, name: str) -> None:
     columns = ["area", "rooms"] if name == "marked" else NUMBERS[:3]
     pre = ColumnTransformer([("step", NUMERIC[name], columns)])
     model = make_pipeline(pre, HIST).fit(houses.frame, houses.price)
@@ -58,7 +60,7 @@ def test_numbers_before_exact_trees(houses: Houses, name: str) -> None:
 @pytest.mark.parametrize(
     "function", [np.log, np.log1p, np.log10, np.sqrt, np.square, np.reciprocal, np.exp, np.abs, np.floor, np.cos]
 )
-def test_numpy_functions_before_trees(houses: Houses, function: Any) -> None:
+def test_numpy_functions_before_trees(houses: Any, function: Any) -> None:
     """The rows of the table lie on the thresholds' own values; not one may fall off its side by a rounded last bit."""
     small = FunctionTransformer(function, feature_names_out="one-to-one")
     pre = ColumnTransformer([("function", small, ["rooms", "age"])], remainder="drop")
@@ -86,7 +88,7 @@ ENCODERS["union"] = FeatureUnion([("a", ENCODERS["constant"]), ("b", ENCODERS["o
 
 @pytest.mark.parametrize("missing", ["nan", "none"])
 @pytest.mark.parametrize("name", ENCODERS)
-def test_text(houses: Houses, name: str, missing: str) -> None:
+def test_text(houses: Any, name: str, missing: str) -> None:
     """Missing text as pandas has it (NaN) and as plain Python has it (None), unseen text, and the empty text."""
     frame = houses.frame
     if missing == "none":
@@ -98,14 +100,14 @@ def test_text(houses: Houses, name: str, missing: str) -> None:
     assert prove(model, convert(model, houses.inputs, "regression"), houses.table, task="regression").beyond == 0
 
 
-def test_numbers_and_truth_values_as_categories(houses: Houses) -> None:
+def test_numbers_and_truth_values_as_categories(houses: Any) -> None:
     hot = OneHotEncoder(handle_unknown="ignore")
     pre = ColumnTransformer([("hot", hot, ["rooms", "new", "age"]), ("rest", SimpleImputer(), ["area"])])
     model = make_pipeline(pre, LogisticRegression(max_iter=500)).fit(houses.frame, houses.dear)
     assert prove(model, convert(model, houses.inputs, "binary"), houses.table, task="binary").beyond == 0
 
 
-def test_an_encoder_that_refuses_the_unseen_closes_its_column(houses: Houses) -> None:
+def test_an_encoder_that_refuses_the_unseen_closes_its_column(houses: Any) -> None:
     pre = ColumnTransformer([("hot", OneHotEncoder(), ["rooms", "kind"])], remainder="drop")
     model = make_pipeline(pre, LogisticRegression(max_iter=500)).fit(houses.frame, houses.dear)
     converted = convert(model, houses.inputs, "binary")
@@ -113,7 +115,7 @@ def test_an_encoder_that_refuses_the_unseen_closes_its_column(houses: Houses) ->
     prove(model, converted, houses.table, task="binary")
 
 
-def test_columns_by_selector_number_slice_mask_and_remainder(houses: Houses) -> None:
+def test_columns_by_selector_number_slice_mask_and_remainder(houses: Any) -> None:
     for chosen in (
         make_column_selector(dtype_include=np.number),
         [1, 0],
@@ -129,7 +131,7 @@ def test_columns_by_selector_number_slice_mask_and_remainder(houses: Houses) -> 
         prove(model, convert(model, houses.inputs, "regression"), houses.table, task="regression")
 
 
-def test_inputs_in_another_order_and_some_that_the_model_never_saw(houses: Houses) -> None:
+def test_inputs_in_another_order_and_some_that_the_model_never_saw(houses: Any) -> None:
     model = make_pipeline(SimpleImputer(), Ridge()).fit(houses.frame[["age", "area"]], houses.price)
     converted = convert(model, houses.inputs, "regression")
     assert [column.name for column in converted.inputs] == list(houses.table)
@@ -140,8 +142,8 @@ def test_inputs_in_another_order_and_some_that_the_model_never_saw(houses: House
     ("forward", "backward", "scale"),
     [(np.log, np.exp, "log"), (np.log1p, np.expm1, "log1p"), (np.sqrt, np.square, "identity")],
 )
-def test_a_transformed_target_answers_in_natural_units(houses: Houses, forward: Any, backward: Any, scale: str) -> None:
-    inner = Pipeline([("pre", usual()), ("model", HIST)])
+def test_a_transformed_target_answers_in_natural_units(houses: Any, forward: Any, backward: Any, scale: str) -> None:
+    inner = Pipeline([("pre", houses.usual()), ("model", HIST)])
     model = TransformedTargetRegressor(inner, func=forward, inverse_func=backward).fit(houses.frame, houses.price)
     converted = convert(model, houses.inputs, "regression")
     assert converted.scale == scale
@@ -149,9 +151,11 @@ def test_a_transformed_target_answers_in_natural_units(houses: Houses, forward: 
     assert np.median(onnx_predict(converted)(houses.table)) == pytest.approx(np.median(houses.price), rel=0.1)
 
 
-def test_a_scaled_target(houses: Houses) -> None:
+def test_a_scaled_target(houses: Any) -> None:
     for transformer in (StandardScaler(), MinMaxScaler(), RobustScaler()):
-        model = make_pipeline(usual(encode="ordinal"), TransformedTargetRegressor(Ridge(), transformer=transformer))
+        model = make_pipeline(
+            houses.usual(encode="ordinal"), TransformedTargetRegressor(Ridge(), transformer=transformer)
+        )
         model.fit(houses.frame, houses.price)
         converted = convert(model, houses.inputs, "regression")
         assert converted.scale == "identity"

@@ -117,7 +117,7 @@ def find_change(
     among the rows of a window, from the reference's counts; without it, it is estimated from reference windows of
     unequal size. `end`: the first window in which the value was back (a repaired feed); the fit stops before it.
     `long_ramp`: a change is sudden when ramps of at least so many windows are excluded; choose it by what a window
-    lasts.
+    lasts (a shorter ramp may still be called gradual, with its length, where it is seen clearly).
 
         >>> series = [0.0, 1.0, -1.0] * 20 + [6.0, 5.0, 7.0] * 10
         >>> change = find_change(series, [100] * 90, n_ref=45)
@@ -213,7 +213,7 @@ def _fit(d: Floats, w: Floats, first: int, lengths: tuple[int, ...]) -> _Fit:
 
 
 def _dispersion(d: Floats, w: Floats, first: int, step: _Fit, ramp: _Fit, lengths: tuple[int, ...]) -> float:
-    """Variance of the better fit's residuals after the change and shortly before it, where it exceeds one."""
+    """Variance of the better fit's residuals shortly before and after the change, where it clearly exceeds one."""
     better, trial = (step, (1,)) if step.reduction.max() >= ramp.reduction.max() else (ramp, lengths)
     row, column = np.unravel_index(int(np.argmax(better.reduction)), better.reduction.shape)
     tau = first + int(column)
@@ -223,7 +223,8 @@ def _dispersion(d: Floats, w: Floats, first: int, step: _Fit, ramp: _Fit, length
         free = np.count_nonzero(w[part]) - 3
         if free > 0:
             away = rest[part] - np.average(rest[part], weights=w[part])
-            spread = max(spread, float(w[part] @ away**2) / free)
+            found = float(w[part] @ away**2) / free
+            spread = max(spread, found if found > 1 + 1.645 * math.sqrt(2 / free) else 1.0)
     return spread
 
 

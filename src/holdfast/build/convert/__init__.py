@@ -2,8 +2,8 @@
 
 The graph has one named input per column, each [n, 1]: float64 for every number and truth value (NaN = missing), text
 for BYTES (missing = `MISSING`). It holds the whole pipeline, computes in float64 throughout and gives `prediction`
-[n, 1] or `probabilities` [n, classes]. Equal models give equal bytes. Read on in `pipeline` (the walk), `preprocess`
-and `estimators` (the steps), `trees` (the exact tree compiler) and `check` (what is safe to load).
+[n, 1] or `probabilities` [n, classes]. Equal models give equal bytes. Read on in `pipeline` and `steps` (the walk),
+`preprocess` and `estimators` (the parts), `trees` (the exact tree compiler) and `check` (what is safe to load).
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from holdfast.build.convert import lightgbm, xgboost
 from holdfast.build.convert.check import check_onnx
 from holdfast.build.convert.graph import MISSING, Column, Frame, Graph, Path
-from holdfast.build.convert.pipeline import answer, kind_of
+from holdfast.build.convert.pipeline import answer
+from holdfast.build.convert.steps import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ def convert(model: Any, inputs: Sequence[Input], task: Task) -> Converted:
         scale=result.scale,
         flavour=flavour_of(model),
         libraries=tuple(sorted(graph.libraries)),
-        notes=tuple(graph.notes),
+        notes=tuple(dict.fromkeys(graph.notes)),
         closed=tuple(c.name for c in inputs if c.name in graph.closed),
         none_columns=tuple(c.name for c in inputs if c.name in graph.none_columns),
         category_columns=tuple(c.name for c in inputs if c.name in graph.category_columns),

@@ -13,6 +13,7 @@ import numpy as np
 
 from holdfast.build.convert import lightgbm, sklearn_trees, xgboost
 from holdfast.build.convert.graph import Column, Frame, Graph, Path, columns_of
+from holdfast.build.convert.steps import transform
 from holdfast.build.convert.trees import compile_trees
 
 if TYPE_CHECKING:
@@ -108,8 +109,6 @@ def boosting(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     """GradientBoosting and HistGradientBoosting."""
     if type(model).__name__.startswith("Hist"):
         if getattr(model, "_preprocessor", None) is not None:
-            from holdfast.build.convert.pipeline import transform
-
             frame = transform(graph, frame, model._preprocessor, path)  # noqa: SLF001 - its own encoder of categories
         ensemble = sklearn_trees.hist_gradient_boosting(model)
     else:
@@ -128,6 +127,8 @@ def boosting(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
 def xgboost_model(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     """XGBClassifier, XGBRegressor, their random forests, and a bare Booster."""
     ensemble, link = xgboost.read_booster(model, path)
+    if not hasattr(model, "get_booster") and model.attr("best_iteration") is not None:
+        graph.notes.append("a bare XGBoost Booster predicts with all its trees, also those after its best iteration")
     marker = getattr(model, "missing", None)
     if marker is not None and not np.isnan(marker):
         matrix = graph.matrix(frame, model, path)

@@ -117,6 +117,8 @@ def compile_trees(graph: Graph, frame: Frame, ensemble: Ensemble, model: object,
         finite = graph.op("Where", graph.op("IsNaN", zero), graph.number(0.0), zero)
         return graph.op("Add", finite, graph.row(base))
     blurred = np.array([not column.exact for column in frame]) & (not ensemble.strict and not ensemble.float32)
+    if blurred.any():
+        graph.notes.append(f"thresholds behind inexact functions moved up by {GUARD_ULPS} units in the last place")
     raw = graph.op(
         "TreeEnsemble", matrix, domain="ai.onnx.ml", **_attributes(grown, ensemble.targets, ensemble.strict, blurred)
     )

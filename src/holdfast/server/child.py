@@ -1,0 +1,108 @@
+"""What a child process is told, how it notices that its parent is gone, and the notes that processes leave in `run/`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.config import Settings
+from holdfast.errors import ServeError, UsageError
+from holdfast.workspace import Workspace
+
+__all__ = ["Assignment", "address", "assigned", "listen", "note", "on_orphaned", "start"]
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What one child does."""
+
+    folder: str
+    settings: Settings
+    name: str
+    """`w0`, `w1` ... or `keeper`."""
+    fd: int
+    """Its listening socket, opened by the supervisor: a port stays taken while a worker is restarted."""
+    replay: bool = False
+    inference: str = ""
+    """Address of the inference port."""
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace with the supervisor's settings."""
+        return Workspace(Path(self.folder), self.settings)
+
+
+def start(module: str, assignment: Assignment) -> subprocess.Popen[bytes]:
+    """A child in a session of its own, so that Ctrl-C reaches the supervisor alone; its stdin closes when we die."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, msgspec.json.encode(assignment).decode()],
+        stdin=subprocess.PIPE,
+        pass_fds=[assignment.fd],
+        start_new_session=True,
+    )
+
+
+def assigned() -> Assignment:
+    """The assignment of the running child."""
+    return msgspec.json.decode(sys.argv[1], type=Assignment)
+
+
+def on_orphaned(then: Callable[[], None]) -> None:
+    """Call `then` from a thread once the supervisor is gone, however it ended."""
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        then()
+
+    threading.Thread(target=wait, daemon=True, name="orphaned").start()
+
+
+def listen(host: str, port: int, *, what: str, setting: str, shared: bool = False) -> socket.socket:
+    """A listening socket; `shared` lets several processes listen on the same port (SO_REUSEPORT).
+
+    Raises ServeError naming the port if it is taken, UsageError for an address that others could reach.
+    """
+    if host not in {"127.0.0.1", "::1", "localhost"}:
+        raise UsageError(
+            f"'{host}' can be reached from outside, and nothing asks for keys yet", "--host", "listen on 127.0.0.1"
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+    except OSError as bad:
+        listener.close()
+        raise ServeError(
+            f"the {what} port {port} cannot be used: {(bad.strerror or str(bad)).lower()}",
+            f"{host}:{port}",
+            f"stop what listens there, or choose another with {setting} (0: any free one)",
+        ) from None
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """`http://host:port` of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def note(path: Path, value: Any) -> None:
+    """Write a small JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(msgspec.json.encode(value))
+    temporary.replace(path)

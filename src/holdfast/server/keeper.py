@@ -1,0 +1,212 @@
+"""The keeper: counts the log, joins labels, judges windows, archives, and serves the control port.
+
+One pass does it all, in this order, and can be asked for (`catch_up`): when it returns, everything that was logged before
+has been counted, joined and judged. Several keepers may run on one workspace: a lease lets one of them work at a time, and
+each step is exact however often it is repeated.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, Final
+
+import msgspec
+
+from holdfast.core.alarm import Alarm
+from holdfast.errors import Conflict, HoldfastError, NotFound
+from holdfast.monitor.runner import Runner, fault_intervals
+from holdfast.predictions.archive import archive, retain
+from holdfast.predictions.compact import Counted, clock, count, lease
+from holdfast.predictions.labels import Joined, Joiner
+from holdfast.predictions.lookup import Predictions
+from holdfast.predictions.windows import Recipe, recipe
+from holdfast.release.bundle import Release, list_releases, open_release
+from holdfast.release.trust import trusted_keys
+from holdfast.server.child import assigned, note, on_orphaned
+from holdfast.workspace import Workspace
+
+__all__ = ["Keeper", "Pass", "control_app"]
+
+RETENTION_S: Final = 600.0
+"""Seconds between looks for predictions that are too old."""
+
+
+class Pass(msgspec.Struct):
+    """What one pass did."""
+
+    counted: Counted
+    joined: dict[str, Joined]
+    alarms: list[Alarm]
+    """Opened or closed in this pass."""
+    took_ms: float
+
+
+class Keeper:
+    """The work of the keeper, with or without a server around it (`holdfast label FILE` needs none)."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._owner = f"{os.getpid()}-{time.time_ns()}"
+        self._one = threading.Lock()
+        self._releases: dict[str, Release] = {}
+        self._trusted = trusted_keys(workspace.keys)
+        self._recipes: dict[str, Recipe | None] = {}
+        self._retained = 0.0
+        monitor = workspace.settings.monitor
+        self.predictions = Predictions(workspace.log, workspace.tables, self.recipe)
+        self._joiner = Joiner(workspace.database, self.predictions, self.recipe)
+        self._runner = Runner(
+            workspace.database,
+            lambda digest: self.release(digest).profile,
+            per_year=monitor.false_alarms_per_year,
+            lateness=monitor.lateness_share,
+        )
+
+    def release(self, digest: str) -> Release:
+        """An opened release; NotFound if it is not in this workspace."""
+        if digest not in self._releases:
+            self._releases[digest] = open_release(self._workspace.releases / digest, self._trusted)
+        return self._releases[digest]
+
+    def recipe(self, digest: str) -> Recipe | None:
+        """How the records of a release are counted; None if it is not in this workspace."""
+        if digest not in self._recipes:
+            try:
+                release = self.release(digest)
+            except NotFound:
+                return None
+            self._recipes[digest] = recipe(release.contract, release.profile)
+        return self._recipes[digest]
+
+    def catch_up(self, wait_s: float = 30.0) -> Pass:
+        """One full pass; Conflict if another keeper does not give the lease within `wait_s`."""
+        began = time.perf_counter()
+        workspace = self._workspace
+        with self._one, lease(workspace.log, self._owner, wait_s=wait_s) as changed:
+            if changed:
+                self._joiner.forget()
+            counted = count(
+                workspace.database,
+                workspace.log,
+                self.recipe,
+                lateness_share=workspace.settings.monitor.lateness_share,
+            )
+            joined, clocks = self._join()
+            changes = self._runner.look(clocks)
+            archive(workspace.database, workspace.log, workspace.tables, self.recipe)
+            self._retain(clocks)
+        told = [change for change in changes if change.state != "updated"]
+        for change in told:
+            for send in workspace.alerts:
+                send(change.alarm, change.state)
+        took = (time.perf_counter() - began) * 1e3
+        return Pass(counted, joined, [change.alarm for change in told], took)
+
+    def _join(self) -> tuple[dict[str, Joined], dict[str, int]]:
+        """Labels of every deployment, and the deployments' clocks."""
+        with self._workspace.database.begin() as stores:
+            names = [deployment.name for deployment in stores.deployments.all()]
+            clocks = {name: clock(stores, name, time.time_ns() // 1000) for name in names}
+            excluded = {name: fault_intervals(stores.alarms.find(name)) for name in names}
+        fresh = self.predictions.refresh()
+        return {name: self._joiner.join(name, fresh=fresh, excluded=excluded[name]) for name in names}, clocks
+
+    def _retain(self, clocks: dict[str, int]) -> None:
+        days = self._workspace.settings.log.retention_days
+        if days <= 0 or time.monotonic() - self._retained < RETENTION_S:
+            return
+        self._retained = time.monotonic()
+        for name, now in clocks.items():
+            retain(self._workspace.log, self._workspace.tables, name, days=days, clock=now)
+
+
+class _Loop(threading.Thread):
+    """Passes at an interval, until stopped; a pass that fails is told once and tried again."""
+
+    def __init__(self, keeper: Keeper, workspace: Workspace) -> None:
+        super().__init__(name="keeper", daemon=True)
+        self._keeper = keeper
+        self._workspace = workspace
+        self._stop = threading.Event()
+        self._told = ""
+
+    def run(self) -> None:
+        while True:
+            self.step()
+            if self._stop.wait(self._workspace.settings.monitor.interval_s):
+                return
+
+    def step(self) -> None:
+        said = ""
+        try:
+            self._keeper.catch_up(wait_s=0.0)
+        except Conflict:  # another keeper is at it: as good as our own pass
+            pass
+        except HoldfastError as bad:
+            said = str(bad)
+        except Exception as bad:  # noqa: BLE001 - the loop must outlive whatever one pass meets
+            said = f"{type(bad).__name__}: {bad}"
+        if said and said != self._told:
+            sys.stderr.write(f"keeper: {said}; trying again\n")
+        self._told = said
+        now = time.time_ns() // 1000
+        note(self._workspace.run / "keeper.json", {"pid": os.getpid(), "passed": now, "error": said})
+
+    def stop(self) -> None:
+        """End after the running pass."""
+        self._stop.set()
+        self.join()
+
+
+def main() -> None:
+    """`python -m holdfast.server.keeper ASSIGNMENT`: until SIGTERM or until the supervisor is gone."""
+    import uvicorn
+
+    told = assigned()
+    workspace = told.workspace
+    # Decoded records are many and hold no cycles: look for garbage rarely.
+    gc.set_threshold(50_000, 20, 50)
+    keeper = Keeper(workspace)
+    loop = _Loop(keeper, workspace)
+    config = uvicorn.Config(
+        control_app(workspace, keeper, told.inference), log_level="warning", access_log=False, lifespan="off"
+    )
+    server = uvicorn.Server(config)
+    on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    loop.start()
+    try:
+        server.run(sockets=[socket.socket(fileno=told.fd)])
+    finally:
+        loop.stop()
+        loop.step()  # what the workers logged last
+        (workspace.run / "keeper.json").unlink(missing_ok=True)
+
+
+def control_app(workspace: Workspace, keeper: Keeper, inference: str) -> Any:
+    """The control API and the console as one application."""
+    from holdfast.api import routes as api_routes
+    from holdfast.console import error_page
+    from holdfast.console import routes as console_routes
+    from holdfast.web import Site, application
+
+    site = Site(
+        database=workspace.database,
+        release=keeper.release,
+        digests=lambda: [release.digest for release in list_releases(workspace.releases)],
+        log=workspace.log,
+        run=workspace.run,
+        per_year=workspace.settings.monitor.false_alarms_per_year,
+        inference=inference,
+        keeper=keeper,
+    )
+    return application([*api_routes(site), *console_routes(site)], error_page)
+
+
+if __name__ == "__main__":
+    main()

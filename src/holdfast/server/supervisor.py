@@ -1,0 +1,165 @@
+"""`holdfast serve`: opens the ports, starts N workers and one keeper, restarts what dies, and ends them in order.
+
+The supervisor owns the listening sockets, so a port in use is known at once, and a connection that comes while a worker is
+being restarted waits instead of being refused. On SIGTERM or Ctrl-C the workers drain first, then the keeper takes in what
+they logged last.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from holdfast.decide.publish import publish, workers
+from holdfast.errors import ServeError
+from holdfast.server.child import Assignment, address, listen, note, start
+from holdfast.workspace import Workspace
+
+__all__ = ["serve"]
+
+POLL_S: Final = 0.05
+READY_S: Final = 60.0
+DRAIN_S: Final = 15.0
+HOPELESS: Final = 5
+"""Deaths of a child before it was ever ready, after which the server gives up."""
+
+
+def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, str], None]) -> None:
+    """Run until SIGTERM or Ctrl-C; `ready(inference address, control address)` is called once both answer."""
+    settings = workspace.settings.serve
+    count = max(settings.workers, 1)
+    control = listen(settings.host, settings.control_port, what="control", setting="--control-port")
+    inference = _inference_sockets(settings.host, settings.port, count)
+    publish(workspace.database, workspace.run)
+    told = Assignment(
+        folder=str(workspace.folder),
+        settings=workspace.settings,
+        name="",
+        fd=-1,
+        replay=replay,
+        inference=address(inference[0]),
+    )
+    children = [
+        _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()))
+        for i, s in enumerate(inference)
+    ]
+    children.append(_Child("holdfast.server.keeper", msgspec.structs.replace(told, name="keeper", fd=control.fileno())))
+    stopping: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: stopping.append(number)) for number in _SIGNALS}
+    server_note = workspace.run / "server.json"
+    try:
+        for child in children:
+            child.start()
+        _wait_ready(workspace, children, stopping)
+        if not stopping:
+            addresses = {"inference": address(inference[0]), "control": address(control)}
+            note(server_note, {"pid": os.getpid(), "started": time.time_ns() // 1000, "workers": count, **addresses})
+            ready(addresses["inference"], addresses["control"])
+        while not stopping:
+            time.sleep(POLL_S)
+            for child in children:
+                child.revive()
+    finally:
+        server_note.unlink(missing_ok=True)
+        _stop(children[:-1])
+        _stop(children[-1:])
+        for listener in (*inference, control):
+            listener.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class _Child:
+    """A process that is wanted: started again whenever it ends."""
+
+    def __init__(self, module: str, assignment: Assignment) -> None:
+        self.name = assignment.name
+        self._module = module
+        self._assignment = assignment
+        self._early_deaths = 0
+        self._started = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._started = time.monotonic()
+        self.process = start(self._module, self._assignment)
+
+    def revive(self) -> None:
+        """Start it again if it died; ServeError if it dies again and again at its start."""
+        if self.process is None or self.process.poll() is None:
+            return
+        self._early_deaths = self._early_deaths + 1 if time.monotonic() - self._started < 2.0 else 0
+        if self._early_deaths >= HOPELESS:
+            raise ServeError(f"{self.name} ends as soon as it starts", "", "see its message above")
+        sys.stderr.write(f"{self.name} ended ({_how(self.process.returncode)}); starting it again\n")
+        self.close()
+        self.start()
+
+    def close(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
+
+def _inference_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """One listening socket per worker on one port; the first attempt, unshared, finds out whether it is free."""
+    first = listen(host, port, what="inference", setting="--port")
+    if count == 1:
+        return [first]
+    port = first.getsockname()[1]
+    first.close()
+    return [listen(host, port, what="inference", setting="--port", shared=True) for _ in range(count)]
+
+
+def _wait_ready(workspace: Workspace, children: list[_Child], stopping: list[int]) -> None:
+    """Until every worker serves the plan and the keeper has looked once."""
+    deadline = time.monotonic() + READY_S
+    while not stopping:
+        reports = {report.pid for report in workers(workspace.run)}
+        wanted = {child.process.pid for child in children[:-1] if child.process}
+        keeper = children[-1].process
+        if wanted <= reports and keeper and _kept_by(workspace) == keeper.pid:
+            return
+        if time.monotonic() > deadline:
+            raise ServeError(f"the server is not ready after {READY_S:.0f} s", "", "see the messages above")
+        time.sleep(POLL_S)
+        for child in children:
+            child.revive()
+
+
+def _kept_by(workspace: Workspace) -> int:
+    try:
+        told: dict[str, Any] = msgspec.json.decode((workspace.run / "keeper.json").read_bytes())
+    except FileNotFoundError:
+        return 0
+    return int(told["pid"])
+
+
+def _stop(children: list[_Child]) -> None:
+    """SIGTERM, then time to drain, then SIGKILL."""
+    alive = [child.process for child in children if child.process and child.process.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + DRAIN_S
+    for process in alive:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for child in children:
+        child.close()
+
+
+def _how(code: int) -> str:
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"

@@ -6,13 +6,14 @@ import sys
 import time
 from pathlib import Path
 
+from tests.unit.predictions.records import CONTRACT, RELEASE, profile
+
 from holdfast.backends.duckdb import DuckTables
 from holdfast.predictions.archive import archive, files
 from holdfast.predictions.compact import count
 from holdfast.predictions.log import read, segments
 from holdfast.predictions.windows import recipe
 from holdfast.testing import MemoryDatabase
-from tests.unit.predictions.records import CONTRACT, RELEASE, profile
 
 WRITER = """
 import os, sys, time

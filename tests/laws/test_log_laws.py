@@ -86,10 +86,8 @@ def test_windows_equal_a_recount_bit_for_bit(what, drawn, data):
     with folder() as log:
         grown = MemoryDatabase()
         writer = Writer(log, "w0", segment_bytes=data.draw(st.sampled_from([1, 2000, 1 << 20])))
-        clock = 0
-        for d in drawn:
+        for clock, d in enumerate(drawn, start=1):
             record = make(d)
-            clock += 1
             writer.append([encode(prediction(record.times, clock=record.clock, track=record.track, received=clock))])
             action = data.draw(st.sampled_from(["go on", "count", "restart"]))
             if action == "restart":

@@ -39,7 +39,8 @@ SAME_CLOCK: Final = 60_000_000
 class Counted(msgspec.Struct):
     """What a pass found."""
 
-    predictions: int = 0
+    rows: int = 0
+    """Predictions."""
     refusals: int = 0
     labels: int = 0
     damaged: int = 0
@@ -171,7 +172,7 @@ def _store(
     for record in last.values():
         _set_clock(stores, record)
     for (deployment, release), found in groups.items():
-        told.predictions += sum(record.rows for record in found if isinstance(record, Prediction))
+        told.rows += sum(record.rows for record in found if isinstance(record, Prediction))
         told.refusals += sum(isinstance(record, Refusal) for record in found)
         what = recipes(release)
         if what is None:

@@ -14,7 +14,8 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -28,10 +29,12 @@ from holdfast.predictions.lookup import Predictions
 from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
-from holdfast.server.child import assigned, note, on_orphaned
+from holdfast.server.child import address, assigned, listen, note, on_orphaned
+from holdfast.server.control import control_app
+from holdfast.web import Site
 from holdfast.workspace import Workspace
 
-__all__ = ["Keeper", "Pass", "control_app"]
+__all__ = ["Keeper", "Pass", "run_alone"]
 
 RETENTION_S: Final = 600.0
 """Seconds between looks for predictions that are too old."""
@@ -164,37 +167,27 @@ class _Loop(threading.Thread):
         self.join()
 
 
+def run_alone(workspace: Workspace, *, ready: Callable[[str], None]) -> None:
+    """The keeper and its control port without serving processes, until Ctrl-C; `ready(address)` once it answers."""
+    settings = workspace.settings.serve
+    listener = listen(settings.host, settings.control_port, what="control", setting="--control-port")
+    ready(address(listener))
+    _run(workspace, listener, f"http://{settings.host}:{settings.port}")
+
+
 def main() -> None:
     """`python -m holdfast.server.keeper ASSIGNMENT`: until SIGTERM or until the supervisor is gone."""
+    told = assigned()
+    on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    _run(told.workspace, socket.socket(fileno=told.fd), told.inference)
+
+
+def _run(workspace: Workspace, listener: socket.socket, inference: str) -> None:
     import uvicorn
 
-    told = assigned()
-    workspace = told.workspace
     # Decoded records are many and hold no cycles: look for garbage rarely.
     gc.set_threshold(50_000, 20, 50)
     keeper = Keeper(workspace)
-    loop = _Loop(keeper, workspace)
-    config = uvicorn.Config(
-        control_app(workspace, keeper, told.inference), log_level="warning", access_log=False, lifespan="off"
-    )
-    server = uvicorn.Server(config)
-    on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    loop.start()
-    try:
-        server.run(sockets=[socket.socket(fileno=told.fd)])
-    finally:
-        loop.stop()
-        loop.step()  # what the workers logged last
-        (workspace.run / "keeper.json").unlink(missing_ok=True)
-
-
-def control_app(workspace: Workspace, keeper: Keeper, inference: str) -> Any:
-    """The control API and the console as one application."""
-    from holdfast.api import routes as api_routes
-    from holdfast.console import error_page
-    from holdfast.console import routes as console_routes
-    from holdfast.web import Site, application
-
     site = Site(
         database=workspace.database,
         release=keeper.release,
@@ -205,7 +198,15 @@ def control_app(workspace: Workspace, keeper: Keeper, inference: str) -> Any:
         inference=inference,
         keeper=keeper,
     )
-    return application([*api_routes(site), *console_routes(site)], error_page)
+    loop = _Loop(keeper, workspace)
+    loop.start()
+    try:
+        config = uvicorn.Config(control_app(site), log_level="warning", access_log=False, lifespan="off")
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        loop.stop()
+        loop.step()  # what the workers logged last
+        (workspace.run / "keeper.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

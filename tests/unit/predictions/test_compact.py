@@ -35,7 +35,7 @@ def test_rows_are_counted_in_the_window_of_their_event_time(tmp_path: Path):
     writer.append([encode(prediction([T0, T0 + HOUR, T0 + 1], clock=T0 + HOUR, area=[1.0, np.nan, 500.0]))])
     database, told = counted(tmp_path)
     first, second = windows_of(database)
-    assert (told.predictions, first.rows, second.rows) == (3, 2, 1)
+    assert (told.rows, first.rows, second.rows) == (3, 2, 1)
     assert (first.start, first.end, first.late) == (T0, T0 + HOUR, 0)
     assert first.sums == {"n": 2.0, "requests": 1.0, "latency_us": 150.0, "flagged": 1.0}
     counts = Counts.from_bytes(first.counts)

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast import api, console
 from holdfast.core.alarm import Alarm
 from holdfast.errors import Conflict, HoldfastError, NotFound
 from holdfast.monitor.runner import Runner, fault_intervals
@@ -30,8 +31,7 @@ from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.server.child import address, assigned, listen, note, on_orphaned
-from holdfast.server.control import control_app
-from holdfast.web import Site
+from holdfast.web import Site, application
 from holdfast.workspace import Workspace
 
 __all__ = ["Keeper", "Pass", "run_alone"]
@@ -198,10 +198,11 @@ def _run(workspace: Workspace, listener: socket.socket, inference: str) -> None:
         inference=inference,
         keeper=keeper,
     )
+    doors = application([*api.routes(site), *console.routes(site)], console.error_page)
     loop = _Loop(keeper, workspace)
     loop.start()
     try:
-        config = uvicorn.Config(control_app(site), log_level="warning", access_log=False, lifespan="off")
+        config = uvicorn.Config(doors, log_level="warning", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])
     finally:
         loop.stop()

@@ -19,9 +19,22 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from holdfast.status import Sources
     from holdfast.workspace import Workspace
 
-__all__ = ["actor", "as_json", "clock_of", "note", "open_from", "out", "resolve_release", "show", "table", "when"]
+__all__ = [
+    "actor",
+    "as_json",
+    "clock_of",
+    "note",
+    "open_from",
+    "out",
+    "resolve_release",
+    "show",
+    "sources",
+    "table",
+    "when",
+]
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -72,9 +85,10 @@ def when(at: int | None) -> str:
 
 def clock_of(workspace: Workspace, deployment: str) -> int:
     """The deployment clock, microseconds UTC: the largest event time in a replay, else the wall clock."""
+    from holdfast.predictions.compact import clock
+
     with workspace.database.begin() as stores:
-        replayed = stores.cursors.get(f"replay/{deployment}")
-    return replayed or time.time_ns() // 1000
+        return clock(stores, deployment, time.time_ns() // 1000)
 
 
 def actor(workspace: Workspace, deployment: str) -> Actor:
@@ -83,8 +97,8 @@ def actor(workspace: Workspace, deployment: str) -> Actor:
 
 
 def resolve_release(workspace: Workspace, text: str) -> str:
-    """A digest, a short digest, or NAME@live|canary of a deployment."""
-    from holdfast.core.names import unique_prefix
+    """A digest, a short digest, or NAME@live|canary of a deployment; the whole digest of an existing release."""
+    from holdfast.release.bundle import find
 
     name, at, track = text.partition("@")
     if at and track in {"live", "canary"}:
@@ -94,5 +108,21 @@ def resolve_release(workspace: Workspace, text: str) -> str:
         if not found[track]:
             raise click.UsageError(f"'{name}' has no {track}")
         return found[track]
-    folders = [p.name for p in workspace.releases.iterdir()] if workspace.releases.is_dir() else []
-    return unique_prefix(text, [f for f in folders if not f.startswith(".")])
+    return find(workspace.releases, text).name
+
+
+def sources(workspace: Workspace) -> Sources:
+    """What status reads."""
+    from holdfast.release.bundle import list_releases, open_release
+    from holdfast.release.trust import trusted_keys
+    from holdfast.status import Sources
+
+    keys = trusted_keys(workspace.keys)
+    return Sources(
+        workspace.database,
+        lambda digest: open_release(workspace.releases / digest, keys),
+        lambda: [release.digest for release in list_releases(workspace.releases)],
+        workspace.log,
+        workspace.run,
+        workspace.settings.monitor.false_alarms_per_year,
+    )

@@ -19,7 +19,9 @@ from typing import Final
 
 import msgspec
 
-from holdfast import api, console
+from holdfast.api import routes as api_routes
+from holdfast.console import error_page
+from holdfast.console import routes as console_routes
 from holdfast.core.alarm import Alarm
 from holdfast.errors import Conflict, HoldfastError, NotFound
 from holdfast.monitor.runner import Runner, fault_intervals
@@ -198,7 +200,7 @@ def _run(workspace: Workspace, listener: socket.socket, inference: str) -> None:
         inference=inference,
         keeper=keeper,
     )
-    doors = application([*api.routes(site), *console.routes(site)], console.error_page)
+    doors = application([*api_routes(site), *console_routes(site)], error_page)
     loop = _Loop(keeper, workspace)
     loop.start()
     try:

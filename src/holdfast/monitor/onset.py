@@ -39,6 +39,7 @@ class Timeline(NamedTuple):
     y: npt.NDArray[np.float64]
     n: npt.NDArray[np.float64]
     z: npt.NDArray[np.float64]
+    sd: npt.NDArray[np.float64]
     n_ref: int
 
 
@@ -61,11 +62,11 @@ def timeline(
     series = profile.labels if labelled else profile.windows
     live = sorted(windows, key=lambda w: w.number)
     counts = [*(Counts.from_bytes(c) for c in series.counts), *(Counts.from_bytes(w.counts) for w in live)]
-    y, n, z = panel.series(state, column, score, counts)
+    y, n, z, sd = panel.series(state, column, score, counts)
     starts = np.array([*series.starts, *(w.start for w in live)], dtype=np.int64)
     length = profile.rule.length_us
     ends = np.array([*(s + length for s in series.starts), *(w.end for w in live)], dtype=np.int64)
-    line = Timeline(starts, ends, np.nan_to_num(y), n, z, len(series.counts))
+    line = Timeline(starts, ends, np.nan_to_num(y), n, z, sd, len(series.counts))
     return _fill_gap(line, length) if profile.rule.kind == "time" else line
 
 
@@ -82,6 +83,7 @@ def _fill_gap(line: Timeline, length: int) -> Timeline:
         np.insert(line.y, at, 0.0),
         np.insert(line.n, at, 0.0),
         np.insert(line.z, at, np.nan),
+        np.insert(line.sd, at, 1.0),
         line.n_ref,
     )
 
@@ -92,35 +94,55 @@ def date_change(line: Timeline, *, end: int | None = None) -> Onset | None:
     used = slice(line.n_ref, stop)
     if np.count_nonzero(line.n[: line.n_ref] > 0) < 3 or not (line.n[used] > 0).any():
         return None
-    change = find_change(line.y, line.n, line.n_ref, end=stop)
     window = float(np.median(line.ends - line.starts))
+    change = find_change(line.y, line.n, line.n_ref, end=stop, long_ramp=_long_ramp(window))
     days = change.ramp_length * window / DAY if change.ramp_length is not None else None
     return Onset(
         int(line.starts[change.onset]), int(line.starts[change.low]), int(line.ends[change.high]), change, days
     )
 
 
-def returned_at(line: Timeline, since: int) -> int | None:
+def _long_ramp(window: float) -> int:
+    """From how many windows on a ramp is not sudden: 14 days' worth of day windows, three weeks of longer ones."""
+    return int(np.clip(round(21 * DAY / window), 3, 14))
+
+
+def returned_at(line: Timeline, onset: Onset) -> int | None:
     """Event time from which the score was back at its reference, or None.
 
-    Compares, for every tail of the windows since the onset, "back at 0" with "still at the level of the alarm" (the median z
-    since then) by their likelihoods under unit variance.
+    Compares two stories by their likelihoods: the change lasts (the fitted curve, or a step at any time), and it lasted from
+    some time to some other and everything since is back at the reference. A window weighs what its rows say, so that days of
+    which few labels have arrived look neither moved nor back.
     """
-    first = int(np.searchsorted(line.starts, since))
-    z = np.clip(line.z[first:], -50.0, 50.0)
-    seen = ~np.isnan(z) & (line.n[first:] > 0)
-    z, starts = z[seen], line.starts[first:][seen]
-    if len(z) < RETURN_WINDOWS + 1:
+    live = slice(line.n_ref, None)
+    z, sd = np.clip(line.z[live], -50.0, 50.0), line.sd[live]
+    seen = np.flatnonzero(~np.isnan(z) & (line.n[live] > 0))
+    if len(seen) <= RETURN_WINDOWS:
         return None
-    level = _level(z)
-    gains = ((z - level) ** 2 - z**2) / 2.0
-    tails = np.cumsum(gains[::-1])[::-1]
-    at = int(np.argmax(tails))
-    if at == 0 or len(z) - at < RETURN_WINDOWS or tails[at] < RETURN_EVIDENCE:
+    precision = np.append(0.0, np.cumsum(1.0 / sd[seen] ** 2))
+    moved = np.append(0.0, np.cumsum(z[seen] / sd[seen]))
+    steps = np.diff(precision) > 0
+    lasting = _explained(moved[-1] - moved[:-1], precision[-1] - precision[:-1])[steps].max()
+    # pulses[k, i]: moved from window i up to (not including) window k, back from window k on
+    ends = np.arange(1, len(seen) - RETURN_WINDOWS + 1)
+    pulses = _explained(moved[ends, None] - moved[None, :-1], precision[ends, None] - precision[None, :-1])
+    back = np.where(np.arange(len(seen)) < ends[:, None], pulses, 0.0).max(axis=1)
+    curve = _curve(onset.change, line.n_ref + seen)
+    along = np.cumsum(z[seen] * curve / sd[seen])
+    power = np.cumsum((curve / sd[seen]) ** 2)
+    lasting = max(lasting, float(_explained(along[-1:], power[-1:])[0]))
+    back = np.maximum(back, _explained(along[ends - 1], power[ends - 1]))
+    best = int(np.argmax(back))
+    if (back[best] - lasting) / 2.0 < RETURN_EVIDENCE:
         return None
-    return int(starts[at])
+    return int(line.starts[live][seen[ends[best]]])
 
 
-def _level(z: npt.NDArray[np.float64]) -> float:
-    """Where the alarm found the values: the median of the first ten windows since the onset."""
-    return float(np.median(z[:10]))
+def _explained(moved: npt.NDArray[np.float64], precision: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Reduction of the weighted sum of squares by the best height of a curve."""
+    return np.divide(moved**2, precision, out=np.zeros_like(moved), where=precision > 0)
+
+
+def _curve(change: Change, at: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The fitted change, as a share of its size, at these windows."""
+    return np.clip((at - change.onset + 1) / (change.ramp_length or 1), 0.0, 1.0)

@@ -198,10 +198,12 @@ def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now:
 def _redate(look: _Look, panel: Panel, state: PanelState, alarm: Alarm) -> Alarm:
     """Fit onset and shape of the leading monitor on everything that event time has so far."""
     line = timeline(panel, state, look.watch.profile, _leading(alarm), _event_windows(look, alarm))
-    ended = returned_at(line, alarm.onset if alarm.onset is not None else alarm.opened)
-    onset = date_change(line, end=ended)
+    onset = date_change(line)
     if onset is None:
         return alarm
+    ended = returned_at(line, onset)
+    if ended is not None:
+        onset = date_change(line, end=ended) or onset
     rows = int(np.count_nonzero(line.n[line.n_ref :] > 0))
     return msgspec.structs.replace(
         alarm,
@@ -221,10 +223,20 @@ def _leading(alarm: Alarm) -> tuple[str, str]:
 
 
 def _event_windows(look: _Look, alarm: Alarm) -> list[Window]:
+    """The windows that tell when this alarm's change began; what an earlier alarm has told, and is over, is left out."""
     labelled = {s.name for s in look.watch.specs["labels"]}
     if alarm.columns[0] in labelled:
-        return look.windows("events")
-    return look.watch.complete("windows", look.windows("windows"), look.clock, 0.0)
+        windows = look.windows("events")
+    else:
+        windows = look.watch.complete("windows", look.windows("windows"), look.clock, 0.0)
+    past = [
+        (a.onset, a.ended)
+        for a in look.stores.alarms.find(look.name)
+        if a.release == look.release and a.closing == "returned" and alarm.columns[0] in a.columns
+    ]
+    return [
+        w for w in windows if not any(on is not None and end is not None and on <= w.start < end for on, end in past)
+    ]
 
 
 def _follow(look: _Look) -> list[AlarmChange]:

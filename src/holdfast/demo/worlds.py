@@ -1,0 +1,210 @@
+"""A simulated town of house sales whose truth is known, so that the demo can mark its own work.
+
+120 houses are listed for sale each day; the model estimates the price; the sale, and with it the true price, follows 14 to
+42 days later. A price is the exponential of a sum: size, kind of house, district, condition, age, garden and distance from
+the centre, plus noise of .12 (log scale). All days are independent draws from one generator per (seed, day), so that a day
+is the same whoever asks for it, in whatever order. Nothing here does any I/O.
+
+    days   0 - 119   the model is trained on these
+    days 120 - 269   reference: sales that the model has not seen
+    days 270 - 487   quiet
+    day  488         prices climb by 2 % a month for seven months, then stay; houses stay what they were
+    later            a feed delivers square metres for square feet for ten days; then it is repaired
+    later            a pandemic: flats fall from .45 to .30 of sales; log prices change by -.12 on flats, by +.10 on houses
+                     with gardens; it lasts
+
+When the last two begin depends on what the operator did before (`schedule`): at least 45 days lie between each of them, and
+between them and a promote. In a quiet world nothing ever changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.alarm import Cause, Shape
+from holdfast.core.profile import DAY, LOSS, OUTPUT, RESIDUAL
+
+__all__ = ["DAY_ZERO", "Houses", "Planned", "Sales", "Truth", "day_start"]
+
+Floats = NDArray[np.float64]
+Table = dict[str, NDArray[Any]]
+
+DAY_ZERO: Final = 1_609_718_400_000_000
+"""2021-01-04 00:00 UTC, in microseconds."""
+
+TRAINED: Final = 120
+LIVE: Final = 270
+SALES_A_DAY: Final = 120
+LABEL_DAYS: Final = (14, 42)
+
+INFLATION_A_MONTH: Final = 0.02
+INFLATION_DAYS: Final = 213
+SQUARE_FEET: Final = 10.7639
+FAULT_DAYS: Final = 10
+APART: Final = 45
+"""Days between a change and a promote, and between two changes."""
+AFTERWARDS: Final = 120
+"""Days that follow the last change."""
+
+KINDS: Final = ("flat", "terraced house", "detached house")
+DISTRICTS: Final = ("centre", "harbour", "mills", "north hill", "old town", "riverside", "university", "west end")
+CONDITIONS: Final = ("poor", "fair", "good", "renewed")
+DISTRICT_EFFECT: Final = np.array([0.22, 0.05, -0.18, 0.02, 0.12, -0.05, 0.08, -0.12])
+CONDITION_EFFECT: Final = np.array([-0.18, -0.05, 0.04, 0.16])
+KIND_EFFECT: Final = np.array([0.0, 0.05, 0.16])
+FEATURES: Final = ("kind", "district", "condition", "living_area", "rooms", "garden_area", "age", "distance_km")
+PRICED: Final = (RESIDUAL, LOSS)
+"""What shows a change of prices, once sales are known."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One change of the world: what really happened, since when, and what it moves."""
+
+    name: str
+    onset: int
+    settled: int
+    """Day from which it moves no further: the onset itself where it is sudden."""
+    ended: int | None
+    """Day from which everything was as before; None: it lasts."""
+    moves: frozenset[str]
+    """Monitored columns that it moves."""
+    shape: Shape
+    cause: Cause
+
+    def active(self, day: int) -> bool:
+        """Whether it is in force on that day."""
+        return self.onset <= day and (self.ended is None or day < self.ended)
+
+
+class Planned(NamedTuple):
+    """A change that will come: on `earliest`, or later where the operator is busy; None: as soon as it is apart."""
+
+    begin: Callable[[int], Truth]
+    earliest: int
+    fixed: bool
+
+
+@dataclass(frozen=True)
+class Sales:
+    """The houses of one day, as listed, and what they were sold for and when."""
+
+    day: int
+    table: Table
+    """Columns as the feed delivers them: features, `sale` (key), `listed` (ISO 8601)."""
+    listed: NDArray[np.int64]
+    """Event time, microseconds UTC, ascending."""
+    label: NDArray[Any]
+    sold: NDArray[np.int64]
+    """When the label becomes known, microseconds UTC."""
+
+
+def day_start(day: int) -> int:
+    """Midnight UTC of a day of the story, in microseconds."""
+    return DAY_ZERO + day * DAY
+
+
+def inflation(onset: int) -> Truth:
+    """Prices climb while houses stay the same."""
+    return Truth("inflation", onset, onset + INFLATION_DAYS, None, frozenset(PRICED), "gradual", "concept")
+
+
+def square_metres(onset: int) -> Truth:
+    """The feed of the living area changes its unit, and is repaired."""
+    moved = frozenset({"living_area", OUTPUT})
+    return Truth("square metres", onset, onset, onset + FAULT_DAYS, moved, "sudden", "pipeline fault")
+
+
+def pandemic(onset: int) -> Truth:
+    """Demand moves from flats to houses with gardens, and so do prices."""
+    moved = frozenset({"kind", "living_area", "rooms", "garden_area", "distance_km", OUTPUT, *PRICED})
+    return Truth("pandemic", onset, onset, None, moved, "sudden", "covariate and concept")
+
+
+@dataclass(frozen=True)
+class Houses:
+    """The town; `quiet` towns never change."""
+
+    seed: int
+    quiet: bool = False
+    name: str = field(default="houses", init=False)
+    label: str = field(default="price", init=False)
+    key: str = field(default="sale", init=False)
+    timestamp: str = field(default="listed", init=False)
+    error: str = field(default="RMSE of log price", init=False)
+    live: int = field(default=LIVE, init=False)
+    """First day that is served."""
+    label_lag: float = field(default=sum(LABEL_DAYS) / 2, init=False)
+    """Mean days until a label is known."""
+
+    def planned(self) -> tuple[Planned, ...]:
+        """What will change, in order."""
+        if self.quiet:
+            return ()
+        return (
+            Planned(inflation, 488, fixed=True),
+            Planned(square_metres, 800, fixed=False),
+            Planned(pandemic, 845, fixed=False),
+        )
+
+    def day(self, day: int, truths: Sequence[Truth] = ()) -> Sales:
+        """The sales of one day in a world in which these changes happen."""
+        rng = np.random.default_rng([self.seed, day])
+        active = {t.name for t in truths if t.active(day)}
+        n = SALES_A_DAY
+        listed = np.sort(rng.integers(day_start(day), day_start(day + 1), n))
+        houses = _houses(rng, n, 0.30 if "pandemic" in active else 0.45)
+        log_price = _log_price(houses) + 0.12 * rng.standard_normal(n)
+        for truth in truths:
+            if truth.name == "inflation" and truth.active(day):
+                months = np.minimum(day - truth.onset + (listed - day_start(day)) / DAY, INFLATION_DAYS) / 30.4375
+                log_price += np.log1p(INFLATION_A_MONTH) * months
+        if "pandemic" in active:
+            log_price += np.where(houses["kind"] == "flat", -0.12, 0.10)
+        if "square metres" in active:
+            houses["living_area"] = np.round(houses["living_area"] / SQUARE_FEET)
+        lag = rng.uniform(*(days * DAY for days in LABEL_DAYS), n).astype(np.int64)
+        houses["sale"] = np.array([f"{day:04d}-{i:03d}" for i in range(n)], dtype=object)
+        houses["listed"] = np.array([str(t) + "Z" for t in listed.astype("datetime64[us]")], dtype=object)
+        return Sales(day, houses, listed, np.round(np.exp(log_price), -2), listed + lag)
+
+
+def _houses(rng: np.random.Generator, n: int, flats: float) -> Table:
+    """Draw houses: everything but the district and the condition depends on the kind."""
+    kind = rng.choice(3, n, p=(flats, (1 - flats) * 0.4, (1 - flats) * 0.6))
+    area = np.exp(np.array([6.65, 7.15, 7.50])[kind] + 0.22 * rng.standard_normal(n))
+    garden = np.where(kind == 0, 0.0, np.exp(np.array([0.0, 6.4, 8.0])[kind] + 0.5 * rng.standard_normal(n)))
+    age = rng.gamma(2.0, 18.0, n)
+    distance = rng.gamma(3.0, np.array([0.8, 1.3, 2.0])[kind], n)
+    table: Table = {
+        "kind": np.array(KINDS, dtype=object)[kind],
+        "district": np.array(DISTRICTS, dtype=object)[rng.integers(0, len(DISTRICTS), n)],
+        "condition": np.array(CONDITIONS, dtype=object)[rng.choice(4, n, p=(0.1, 0.3, 0.4, 0.2))],
+        "living_area": np.round(area),
+        "rooms": np.clip(np.round(area / 330.0 + 0.7 * rng.standard_normal(n)), 1, 12),
+        "garden_area": np.round(garden),
+        "age": np.where(rng.random(n) < 0.01, np.nan, np.round(age)),  # now and then nobody knows
+        "distance_km": np.round(distance, 2),
+    }
+    return table
+
+
+def _log_price(houses: Table) -> Floats:
+    """What a house is worth before noise and before anything changes."""
+    kind, district, condition = (
+        np.searchsorted(np.array(names), houses[column].astype(str), sorter=np.argsort(names))
+        for column, names in (("kind", KINDS), ("district", DISTRICTS), ("condition", CONDITIONS))
+    )
+    order = [np.argsort(names) for names in (KINDS, DISTRICTS, CONDITIONS)]
+    value = (
+        12.6 + KIND_EFFECT[order[0][kind]] + DISTRICT_EFFECT[order[1][district]] + CONDITION_EFFECT[order[2][condition]]
+    )
+    value += 0.75 * np.log(houses["living_area"] / 1000.0) + 0.01 * houses["rooms"]
+    value += 0.03 * np.log1p(houses["garden_area"] / 500.0) - 0.03 * houses["distance_km"]
+    age = np.nan_to_num(houses["age"], nan=36.0)
+    return np.asarray(value - 0.15 * np.tanh(age / 40.0), dtype=np.float64)

@@ -54,7 +54,7 @@ class _Verbs(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"holdfast.cli.{COMMANDS[cmd_name][1]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, "list_" if cmd_name == "list" else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -74,8 +74,8 @@ class _Verbs(click.Group):
             import difflib
 
             close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            bad.message += f" Did you mean '{close[0]}'?" if close else ""
-            raise
+            hint = f" Did you mean '{close[0]}'?" if close else ""
+            raise click.UsageError(bad.format_message() + hint, ctx) from None
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -86,7 +86,7 @@ class _Verbs(click.Group):
 @click.version_option(package_name="holdfast", prog_name="holdfast")
 @click.pass_context
 def cli(ctx: click.Context, workspace: str | None, debug: bool) -> None:  # noqa: FBT001 - click's way
-    """Take a trained model into production and hold it there.
+    r"""Take a trained model into production and hold it there.
 
     \b
     registry > build > release > serve > log > monitor > decide > retrain, and round again.

@@ -6,15 +6,16 @@ import click
 
 from holdfast.cli.common import as_json, note, open_from, out, resolve_release, show, table, when
 from holdfast.core.names import short
+from holdfast.core.release import CONTRACT
 
-__all__ = ["diff", "inspect", "list", "verify"]
+__all__ = ["diff", "inspect", "list_", "verify"]
 
 
 @click.command("list")
 @click.argument("what", type=click.Choice(["releases", "models", "deployments"]), default="releases")
 @as_json
 @click.pass_context
-def list(ctx: click.Context, what: str, as_json: bool) -> None:  # noqa: A001, FBT001 - the verb's name
+def list_(ctx: click.Context, what: str, as_json: bool) -> None:  # noqa: FBT001
     """List releases (default), registered models, or deployments."""
     workspace = open_from(ctx)
     if what == "models":
@@ -57,7 +58,7 @@ def inspect(ctx: click.Context, release: str, what: str | None, as_json: bool) -
     workspace = open_from(ctx)
     found = open_release(workspace.releases / resolve_release(workspace, release), trusted_keys(workspace.keys))
     if what == "contract":
-        out().print(found.contract_text, markup=False, end="")
+        out().print((found.path / CONTRACT).read_text(encoding="utf-8"), markup=False, end="")
         return
     if what == "card" or not as_json:
         from rich.markdown import Markdown

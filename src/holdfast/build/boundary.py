@@ -80,6 +80,7 @@ class _TreeInputs:
 
     converted: Converted
     session: Any
+    names: tuple[str, ...]
     splits: tuple[dict[int, NDArray[np.float64]], ...]
     """Per matrix: feature -> its thresholds."""
     strict: tuple[bool, ...]
@@ -107,7 +108,8 @@ class _TreeInputs:
             return None
         before = _ancestors(model.graph.node, by_matrix)
         exact = not any(node.op_type in INEXACT_OPERATORS for node in before)
-        del model.graph.output[:]
+        del model.graph.node[:], model.graph.output[:]
+        model.graph.node.extend(before)
         for name in by_matrix:
             model.graph.node.append(lib.helper.make_node("Identity", [name], [f"{name}_seen"]))
             seen = lib.helper.make_tensor_value_info(f"{name}_seen", lib.TensorProto.DOUBLE, ["n", None])
@@ -115,7 +117,8 @@ class _TreeInputs:
         order = list(by_matrix)
         splits_by = tuple({f: np.array(sorted(s)) for f, s in sorted(by_matrix[name].items())} for name in order)
         session = open_session(model.SerializeToString())
-        return _TreeInputs(converted, session, splits_by, tuple(strict[name] for name in order), exact)
+        names = tuple(f"{name}_seen" for name in order)
+        return _TreeInputs(converted, session, names, splits_by, tuple(strict[name] for name in order), exact)
 
     def features(self, table: Table) -> list[NDArray[np.float64]]:
         return [np.asarray(matrix) for matrix in self.session.run(None, feeds(self.converted, table))]
@@ -133,36 +136,34 @@ class _TreeInputs:
             for key, values in table.items()
         }
         seen = self.features(probe | {name: np.array([low, high])})
-        moved = [
-            (which, feature, thresholds)
-            for which, matrix in enumerate(seen)
-            for feature, thresholds in self.splits[which].items()
-            if matrix[0, feature] != matrix[1, feature] and not np.isnan(matrix[:, feature]).any()
-        ]
-        share = max(limit // max(len(moved), 1), 1)
-        return [
-            part
-            for which, feature, thresholds in moved
-            for part in self._around(column, table, which, feature, _spaced(thresholds, share), (low, high))
-        ]
+        parts = []
+        for which, matrix in enumerate(seen):
+            moved = {
+                feature: thresholds
+                for feature, thresholds in self.splits[which].items()
+                if matrix[0, feature] != matrix[1, feature] and not np.isnan(matrix[:, feature]).any()
+            }
+            if moved:
+                share = max(limit // len(moved), 1)
+                pairs = [(f, split) for f, thresholds in moved.items() for split in _spaced(thresholds, share).tolist()]
+                parts += self._around(column, table, which, pairs, (low, high))
+        return parts
 
     def _around(
-        self,
-        column: Input,
-        table: Table,
-        which: int,
-        feature: int,
-        thresholds: NDArray[np.float64],
-        ends: tuple[float, float],
+        self, column: Input, table: Table, which: int, pairs: list[tuple[int, float]], ends: tuple[float, float]
     ) -> list[Table]:
-        """Bisect the raw column, all thresholds at once, down to neighbouring float64 values."""
-        name, count = column.name, len(thresholds)
+        """Bisect the raw column, for all (feature, threshold) at once, down to neighbouring float64 values."""
+        name, count = column.name, len(pairs)
+        features, thresholds = np.array([f for f, _ in pairs]), np.array([split for _, split in pairs])
         rows = np.arange(count) * 7919 % len(next(iter(table.values())))
         base = {key: values[rows] for key, values in table.items()}
+        given = feeds(self.converted, base)
 
         def passes(raw: NDArray[np.float64]) -> NDArray[np.bool_]:
-            value = self.features(base | {name: raw})[which][:, feature]
-            return value < thresholds if self.strict[which] else value <= thresholds
+            given[name] = raw.reshape(-1, 1)
+            value = np.asarray(self.session.run([self.names[which]], given)[0])[np.arange(count), features]
+            true: NDArray[np.bool_] = value < thresholds if self.strict[which] else value <= thresholds
+            return true
 
         left, right = _ordered(np.full(count, ends[0])), _ordered(np.full(count, ends[1]))
         starts = passes(_plain(left))
@@ -172,7 +173,7 @@ class _TreeInputs:
             same = passes(_plain(middle)) == starts
             left, right = np.where(same, middle, left), np.where(same, right, middle)
         below, above = _plain(left), _plain(right)
-        if column.datatype.startswith("INT"):
+        if "INT" in column.datatype:
             raws = [np.floor(below), np.ceil(above)]
         elif self.exact:
             raws = [below, above, np.nextafter(below, -np.inf), np.nextafter(above, np.inf)]
@@ -184,18 +185,20 @@ class _TreeInputs:
 
 
 def _ancestors(nodes: Sequence[Any], wanted: Mapping[str, Any]) -> list[Any]:
+    """The nodes that compute the wanted tensors, in order."""
     names, found = set(wanted), []
     for node in reversed(nodes):
         if names & set(node.output):
             found.append(node)
             names |= set(node.input)
-    return found
+    return found[::-1]
 
 
 def _spaced(values: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
     if len(values) <= limit:
         return values
-    return values[np.linspace(0, len(values) - 1, limit).astype(int)]
+    chosen: NDArray[np.float64] = values[np.linspace(0, len(values) - 1, limit).astype(int)]
+    return chosen
 
 
 def _ordered(values: NDArray[np.float64]) -> NDArray[np.int64]:

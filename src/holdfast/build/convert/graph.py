@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from holdfast.core.contract import MISSING_STRING
 from holdfast.errors import MissingExtra, Unconvertible
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MISSING = "\x00missing"
+MISSING = MISSING_STRING
 """How a missing text value enters the graph; a missing number is NaN."""
 
 OPSET = 21
@@ -149,9 +150,7 @@ class Graph:
             raise path.refuse(
                 step, f"column '{column.name}' is declared as {kind} but the step learned other values", "fix its type"
             )
-        wanted = {
-            ("\x00missing" if column.text else math.nan) if key is None else key: i for i, key in enumerate(plain)
-        }
+        wanted = {(MISSING if column.text else math.nan) if key is None else key: i for i, key in enumerate(plain)}
         for raw, value in column.replace:
             wanted[raw] = wanted.get(value, len(keys))
         width = table.shape[1]

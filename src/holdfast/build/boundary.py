@@ -61,12 +61,13 @@ def _special_rows(converted: Converted, table: Table) -> list[Table]:
             parts.append(base | {column.name: np.array([UNSEEN] * count, dtype=object)})
             parts.append(base | {column.name: np.array([""] * count, dtype=object)})
         elif column.datatype != "BOOL":
-            known = table[column.name]
-            known = known[np.isfinite(known)]
-            reach = float(known.max() - known.min()) + 1.0 if len(known) else 1.0
-            parts += [
-                base | {column.name: np.where(np.isnan(values), values, values + step)} for step in (-reach, reach)
-            ]
+            known = table[column.name][np.isfinite(table[column.name])]
+            if len(known):
+                low, high = float(known.min()), float(known.max())
+                # What never is negative stays so: behind it may stand a logarithm.
+                below = low - (high - low) - 1.0 if low < 0 else np.floor(low / 2)
+                beyond = (below, high + (high - low) + 1.0)
+                parts += [base | {column.name: np.where(np.isnan(values), values, end)} for end in beyond]
     return parts
 
 

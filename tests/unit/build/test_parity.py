@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from holdfast.build.convert import MISSING, Converted, Input, convert
 from holdfast.build.parity import boundary_rows, native_frame, native_predict, onnx_predict, parity, prove
@@ -103,10 +105,6 @@ def test_whole_numbers_stay_whole_and_truth_values_true(houses: Any) -> None:
 
 
 def test_a_missing_text_is_not_the_empty_text(houses: Any) -> None:
-    from sklearn.compose import ColumnTransformer
-    from sklearn.linear_model import Ridge
-    from sklearn.preprocessing import OneHotEncoder
-
     pre = ColumnTransformer([("hot", OneHotEncoder(handle_unknown="ignore"), ["city"])])
     model = make_pipeline(pre, Ridge()).fit(houses.frame, houses.price)
     answers = onnx_predict(convert(model, houses.inputs, "regression"))
@@ -121,3 +119,16 @@ def test_no_rows_is_no_boundary(trained: tuple[Any, Any, Converted]) -> None:
     _, houses, converted = trained
     empty = {name: values[:0] for name, values in houses.table.items()}
     assert all(len(values) == 0 for values in boundary_rows(converted, empty).values())
+
+
+def test_rows_that_the_original_refuses_are_counted_not_compared(houses: Any) -> None:
+    """Behind a logarithm a zero becomes an infinity, which scikit-learn's forests refuse."""
+    logarithm = ColumnTransformer([("log", FunctionTransformer(np.log), ["rooms", "area"])])
+    model = make_pipeline(logarithm, RandomForestRegressor(5, random_state=0)).fit(houses.frame, houses.price)
+    converted = convert(model, houses.inputs, "regression")
+    boundary = {name: values[:4].copy() for name, values in houses.table.items()}
+    boundary["rooms"][1] = 0.0
+    original = native_predict(model, converted, task="regression")
+    report = parity(original, onnx_predict(converted), houses.table, boundary, task="regression")
+    assert (report.refused, report.boundary_rows, report.rows, report.beyond) == (1, 3, 603, 0)
+    assert prove(model, converted, houses.table, task="regression").beyond == 0

@@ -47,10 +47,9 @@ EXACT: dict[Any, Callable[[Graph, str], str]] = {
     np.ceil: _operator("Ceil"),
     np.rint: _operator("Round"),
     np.square: lambda graph, x: graph.op("Mul", x, x),
-    np.reciprocal: lambda graph, x: graph.op("Div", graph.number(1.0), x),
     np.isnan: lambda graph, x: graph.op("Cast", graph.op("IsNaN", x), to=11),
 }
-"""Functions whose float64 result IEEE 754 fixes to the bit."""
+"""Functions whose float64 result IEEE 754 fixes to the bit. (Not reciprocal: on whole numbers numpy divides whole.)"""
 
 INEXACT: dict[Any, Callable[[Graph, str], str]] = {
     np.log: _operator("Log"),

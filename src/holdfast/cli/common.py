@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.decide.actions import Actor
+from holdfast.errors import UsageError
 from holdfast.workspace import open_workspace
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = [
     "actor",
     "as_json",
     "clock_of",
+    "moment",
     "note",
     "open_from",
     "out",
@@ -81,6 +83,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def when(at: int | None) -> str:
     """Microseconds UTC as a short date and time."""
     return "-" if at is None else datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def moment(text: str) -> int:
+    """An ISO 8601 time (UTC unless it says otherwise) as microseconds UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"'{text}' is not a time", next_step="write it like 2026-03-01T12:00") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1e6)
 
 
 def clock_of(workspace: Workspace, deployment: str) -> int:

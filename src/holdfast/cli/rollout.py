@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.common import actor, as_json, note, open_from, resolve_release, show, table, when
+from holdfast.cli.common import actor, as_json, moment, note, open_from, resolve_release, show, table, when
 from holdfast.core.names import short
 from holdfast.decide import actions
+from holdfast.decide.actions import Actor
 from holdfast.decide.publish import wait_in_force
 from holdfast.errors import UsageError
 
@@ -22,13 +23,17 @@ __all__ = ["deploy", "history", "promote", "rollback", "rollout", "undeploy"]
 @click.command()
 @click.argument("release")
 @click.option("--as", "name", required=True, metavar="NAME", help="Name to answer under.")
+@click.option("--at", metavar="TIME", help="For a replay of old data: when, on the deployment's clock (ISO 8601, UTC).")
 @as_json
 @click.pass_context
-def deploy(ctx: click.Context, release: str, name: str, as_json: bool) -> None:  # noqa: FBT001
+def deploy(ctx: click.Context, release: str, name: str, at: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Make RELEASE (a digest or models:/name@alias) answer under NAME."""
     workspace = open_from(ctx)
     digest = _release(workspace, release)
-    after, generation = actions.deploy(workspace.database, actor(workspace, name), name, digest)
+    who = actor(workspace, name)
+    if at is not None:
+        who = Actor(who.name, moment(at), who.run)
+    after, generation = actions.deploy(workspace.database, who, name, digest)
     _tell(workspace, after, generation, f"'{name}' is live on {short(digest)}", as_json=as_json)
 
 
@@ -89,8 +94,6 @@ def undeploy(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT
 @click.pass_context
 def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> None:  # noqa: FBT001
     """What was live under NAME, when, and who did it."""
-    from datetime import UTC, datetime
-
     from holdfast.trail import broken_at, live_at, tenures
 
     workspace = open_from(ctx)
@@ -100,12 +103,7 @@ def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> Non
     if not events:
         raise UsageError(f"nothing is recorded about '{name}'", next_step="holdfast list")
     if at is not None:
-        try:
-            moment = datetime.fromisoformat(at)
-        except ValueError:
-            raise UsageError(f"'{at}' is not a time", "--at", "write it like 2026-03-01T12:00") from None
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        release = live_at(events, name, int(moment.timestamp() * 1e6))
+        release = live_at(events, name, moment(at))
         if as_json:
             show({"deployment": name, "at": at, "release": release})
         else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from holdfast.core.deployment import Deployment
     from holdfast.core.ports import Database, Stores
     from holdfast.core.profile import Profile
-    from holdfast.core.window import Window
+    from holdfast.core.window import Stream, Window
     from holdfast.stats.panel import Evidence, Panel, PanelState, StreamName
 
 __all__ = ["AlarmChange", "Runner", "accept", "fault_intervals"]
@@ -64,9 +64,19 @@ class _Look:
     def release(self) -> str:
         return self.deployment.live
 
-    def windows(self, stream: str) -> list[Window]:
-        """All live windows of a stream ("windows", "labels", "events"), oldest first."""
-        return self.stores.windows.read(self.name, self.release, stream, track="live")  # type: ignore[arg-type]
+    def windows(self, stream: Stream) -> list[Window]:
+        """All live windows of a stream up to the step's clock, oldest first."""
+        every = self.stores.windows.read(self.name, self.release, stream, track="live")
+        return [w for w in every if w.end <= self.clock]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One window to judge, and the deployment clock at which it was complete."""
+
+    at: int
+    stream: StreamName
+    window: Window
 
 
 class Runner:
@@ -94,14 +104,21 @@ class Runner:
         changes = _close_superseded(stores, deployment, clock)
         stored = stores.monitors.load(deployment.name, deployment.live)
         look = _Look(stores, deployment, self._watch(deployment, stored), clock)
-        fresh = {stream: self._fresh(look, stream) for stream in STREAMS}
-        if not any(fresh.values()):
+        steps = self._steps(look)
+        if not steps:
             return changes
-        opened = {alarm.id for stream in STREAMS for alarm in _judge(look, stream, fresh[stream])}
-        changes += [
-            msgspec.structs.replace(change, state="opened") if change.alarm.id in opened else change
-            for change in _follow(look)
-        ]
+        half = look.watch.profile.rule.length_us // 2
+        opened: set[str] = set()
+        for i, step in enumerate(steps):
+            look.clock = step.at
+            opened |= {alarm.id for alarm in _judge(look, step)}
+            if i + 1 == len(steps) or steps[i + 1].at - step.at > half:
+                followed = _follow(look)
+                changes += [
+                    msgspec.structs.replace(change, state="opened") if change.alarm.id in opened else change
+                    for change in followed
+                ]
+                opened -= {change.alarm.id for change in followed}
         saved = msgspec.msgpack.encode(look.watch.progress)
         stores.monitors.save(deployment.name, deployment.live, saved)
         self._watches[deployment.name, deployment.live] = (saved, look.watch)
@@ -117,62 +134,68 @@ class Runner:
         profile = before[1].profile if before else self._profile_of(deployment.live)
         return Watch(profile, self._per_year, progress)
 
-    def _fresh(self, look: _Look, stream: StreamName) -> list[Window]:
-        if not look.watch.specs[stream]:
-            return []
-        after = look.watch.progress.done.get(stream)
-        windows = look.stores.windows.read(look.name, look.release, stream, after=after, track="live")
-        return look.watch.complete(stream, windows, look.clock, self._lateness)
+    def _steps(self, look: _Look) -> list[_Step]:
+        """The windows that are complete and not judged yet, in the order in which they would have been judged in time.
+
+        When labels of a year come at once, their windows are taken to have filled up one window's length after another until
+        now: so a late look gives what a look every day would have given.
+        """
+        length = look.watch.profile.rule.length_us
+        steps: list[_Step] = []
+        for stream in STREAMS:
+            if not look.watch.specs[stream]:
+                continue
+            after = look.watch.progress.done.get(stream)
+            windows = look.stores.windows.read(look.name, look.release, stream, after=after, track="live")
+            fresh = look.watch.complete(stream, windows, look.clock, self._lateness)
+            before = look.watch.progress.clock.get(stream)
+            for i, window in enumerate(fresh):
+                at = window.end if stream == "windows" else look.clock - (len(fresh) - 1 - i) * length
+                steps.append(_Step(at if before is None else max(at, before), stream, window))
+        return sorted(steps, key=lambda step: step.at)
 
 
-def _judge(look: _Look, stream: StreamName, windows: Sequence[Window]) -> list[Alarm]:
-    """Step the panel through the windows of one stream, in order; returns the alarms that opened."""
-    opened: list[Alarm] = []
-    progress = look.watch.progress
-    points = []
-    for i, window in enumerate(windows):
-        since = progress.clock.get(stream, look.deployment.since)
-        now = window.end if stream == "windows" else since + (look.clock - since) // (len(windows) - i)
-        progress.done[stream], progress.clock[stream] = window.number, max(now, since)
-        if look.watch.missing(stream):
-            look.watch.learn(stream, window.counts)
-            continue
-        panel = look.watch.panel()
-        if panel is None or stream not in panel.streams:
-            continue
-        years = max(now - since, 0) / YEAR
-        state, evidence = panel.step(look.watch.state(panel), stream, Counts.from_bytes(window.counts), years)
-        points.append(_point(stream, window, evidence))
-        look.watch.keep(state)
-        if evidence.crossed:
-            opened.append(_open(look, panel, state, evidence, max(now, since)))
-    look.stores.monitors.record(look.name, look.release, points)
-    return opened
+def _judge(look: _Look, step: _Step) -> list[Alarm]:
+    """Step the panel through one window; returns the alarm, if one opened."""
+    progress, stream, window = look.watch.progress, step.stream, step.window
+    since = progress.clock.get(stream, min(look.deployment.since, step.at - look.watch.profile.rule.length_us))
+    progress.done[stream], progress.clock[stream] = window.number, step.at
+    if look.watch.missing(stream):
+        look.watch.learn(stream, window.counts)
+        return []
+    panel = look.watch.panel()
+    if panel is None or stream not in panel.streams:
+        return []
+    years = max(step.at - since, 0) / YEAR
+    state, evidence = panel.step(look.watch.state(panel), stream, Counts.from_bytes(window.counts), years)
+    look.stores.monitors.record(look.name, look.release, [_point(step, evidence)])
+    look.watch.keep(state)
+    return [_open(look, panel, state, evidence)] if evidence.crossed else []
 
 
-def _point(stream: str, window: Window, evidence: Evidence) -> dict[str, object]:
+def _point(step: _Step, evidence: Evidence) -> dict[str, object]:
     """What pages draw: log10 of the evidence over the alarm line, whole and by column."""
     columns: dict[str, float] = {}
     for monitor, value in zip(evidence.monitors, evidence.log_weighted, strict=True):
         columns[monitor.column] = max(columns.get(monitor.column, -math.inf), float(value) - evidence.log_threshold)
     scale = 1.0 / math.log(10.0)
     return {
-        "stream": stream,
-        "number": window.number,
-        "at": window.end,
+        "stream": step.stream,
+        "number": step.window.number,
+        "at": step.at,
         "evidence": (evidence.log_total - evidence.log_threshold) * scale,
         "columns": {name: value * scale for name, value in columns.items() if math.isfinite(value)},
     }
 
 
-def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now: int) -> Alarm:
+def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence) -> Alarm:
     """A new alarm: name it, date it, silence the columns that it names."""
     number = len(look.stores.alarms.find(look.name)) + 1
     alarm = Alarm(
         id=f"{look.name}-{number}",
         deployment=look.name,
         release=look.release,
-        opened=now,
+        opened=look.clock,
         monitors=tuple(m.key for m in evidence.named),
         columns=evidence.named_columns,
         evidence=float(np.exp(min(evidence.log_total - evidence.log_threshold, 300.0))),
@@ -183,7 +206,7 @@ def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence, now:
     for stream in STREAMS:
         named = [s.name for s in look.watch.specs[stream] if s.name in alarm.columns]
         if named:
-            onset = alarm.onset if alarm.onset is not None else now
+            onset = alarm.onset if alarm.onset is not None else look.clock
             since = [
                 w
                 for w in look.windows(stream)

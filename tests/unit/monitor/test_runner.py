@@ -145,3 +145,19 @@ def test_a_new_release_closes_the_alarms_of_the_old_one(run):
     changes = runner.look({"prices": START + (town.day + 1) * DAY})
     assert [c.state for c in changes] == ["closed"]
     assert alarms(town)[0].closing == "new release"
+
+
+def test_one_late_look_gives_what_daily_looks_gave(run):
+    """Windows of two months judged at once: the same alarms, onsets and endings, to within a window."""
+    daily, late = Town(10, lag=0), Town(10, lag=0)
+    steady = run(daily)
+    clocks = {}
+    for day in range(70):
+        change = {"scale": 0.0929} if 20 <= day < 30 else {"bias": 0.08} if day >= 45 else {}
+        steady.look(daily.pass_day(**change))
+        clocks = late.pass_day(**change)
+    run(late).look(clocks)
+    told = [[(a.columns, a.onset, a.cause, a.closing) for a in alarms(town)] for town in (daily, late)]
+    assert told[0] == told[1]
+    assert all(abs(a.opened - b.opened) <= DAY for a, b in zip(alarms(daily), alarms(late), strict=True))
+    assert "returned" in {closing for *_, closing in told[0]}

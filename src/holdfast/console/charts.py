@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from holdfast.console.words import column, shape
 from holdfast.core.names import short
 from holdfast.figures import Bin, Html, LineTrack, Marker, Point, Span, SpanTrack, histogram, sparkline, timeline
-from holdfast.figures.scales import day, number
+from holdfast.figures.scales import day, number, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +46,14 @@ def story_figure(view: DeploymentView) -> Html:
             [Point(b.start, b.end, min(b.labelled / b.rows, 1.0)) for b in view.bins if b.rows],
             form="steps",
             scale="share",
+            shares=True,
             empty="no labels yet",
         ),
         _error(view),
         *(_column_track(c) for c in view.columns[:DRAWN_COLUMNS]),
         LineTrack(
             "Evidence for a change, in powers of ten",
-            [Point(e.at - 1, e.at, min(max(e.log10, WEAKEST), STRONGEST)) for e in view.evidence],
+            [Point(e.start, e.end, min(max(e.log10, WEAKEST), STRONGEST)) for e in view.evidence],
             reference=0.0,
             reference_label="alarm line",
             alarm=True,
@@ -130,9 +131,11 @@ def _error(view: DeploymentView) -> LineTrack:
     return LineTrack(
         f"Error: {view.error_metric}",
         points,
-        scale="zero",
+        shares=view.error_metric == "error rate",
         reference=reference,
-        reference_label=f"promised {number(reference)}" if reference is not None else "",
+        reference_label=f"promised {(percent if view.error_metric == 'error rate' else number)(reference)}"
+        if reference is not None
+        else "",
         reference_band=band,
         empty="no labels yet: holdfast label FILE --with NAME",
     )
@@ -145,7 +148,8 @@ def _column_track(c: Column) -> LineTrack:
     return LineTrack(
         f"{c.title}{mark}: {c.follows}",
         points,
-        scale="linear",
+        shares=share,
+        reference_label=f"reference {(percent if share else number)(c.reference.middle)}" if c.reference else "",
         reference=c.reference.middle if c.reference else None,
         reference_band=None if share or not c.reference or c.reference.low is None or c.reference.high is None
         else (c.reference.low, c.reference.high),

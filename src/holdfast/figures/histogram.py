@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bin", "histogram", "sparkline"]
 
-WIDTH, HEIGHT = 440.0, 190.0
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 8.0, 12.0, 36.0
+WIDTH, HEIGHT = 340.0, 170.0
+LEFT, RIGHT, TOP, BOTTOM = 40.0, 6.0, 10.0, 24.0
 
 
 class Bin(NamedTuple):
@@ -30,13 +30,13 @@ class Bin(NamedTuple):
     high: float | None = None
 
 
-def histogram(name: str, title: str, caption: str, bins: Sequence[Bin], *, unit: str = "") -> Html:
+def histogram(name: str, title: str, caption: str, bins: Sequence[Bin]) -> Html:
     """Ranges share a number axis, whatever has none gets a bar of its own to the right of it."""
     ranges = [b for b in bins if b.low is not None and b.high is not None]
     others = [b for b in bins if b.low is None or b.high is None]
     top = max((max(b.reference, b.now) for b in bins), default=0.0) or 1.0
     floor, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    slot = min(52.0, (right - LEFT) / max(len(others), 1)) if ranges else (right - LEFT) / max(len(others), 1)
+    slot = min(46.0, (right - LEFT) / max(len(others), 1)) if ranges else (right - LEFT) / max(len(others), 1)
     edge = right - slot * len(others) - (10.0 if ranges and others else 0.0)
 
     def y(share: float) -> float:
@@ -48,7 +48,7 @@ def histogram(name: str, title: str, caption: str, bins: Sequence[Bin], *, unit:
         parts.append(_text(LEFT - 6, y(tick) + 3.5, percent(tick), "end"))
     if ranges:
         parts += _shapes(ranges, LEFT, edge, y, floor)
-        parts += _axis(ranges, edge, floor, unit)
+        parts += _axis(ranges, edge, floor)
     bars_from = right - slot * len(others)
     for i, b in enumerate(others):
         parts += _pair(b, bars_from + i * slot, slot, y, floor)
@@ -82,15 +82,13 @@ def _shapes(ranges: Sequence[Bin], left: float, right: float, y: Callable[[float
     ]
 
 
-def _axis(ranges: Sequence[Bin], right: float, floor: float, unit: str) -> list[Html]:
+def _axis(ranges: Sequence[Bin], right: float, floor: float) -> list[Html]:
     low, high = ranges[0].low or 0.0, ranges[-1].high or 0.0
     parts = []
-    for tick in linear_ticks(low, high, 5):
+    for tick in linear_ticks(low, high, 4):
         x = LEFT + (tick - low) / ((high - low) or 1.0) * (right - LEFT)
         parts.append(element("line", {"class": "hf-rule", "x1": x, "x2": x, "y1": floor, "y2": floor + 4}))
         parts.append(_text(x, floor + 15, number(tick)))
-    if unit:
-        parts.append(_text((LEFT + right) / 2, floor + 30, unit, class_="hf-muted"))
     return parts
 
 

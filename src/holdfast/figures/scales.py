@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-__all__ = ["EPOCH", "day", "linear_ticks", "log_ticks", "minute", "number", "percent", "time_ticks"]
+__all__ = ["EPOCH", "day", "linear_ticks", "minute", "number", "percent", "time_ticks"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 HOUR = 3_600_000_000
@@ -65,13 +65,6 @@ def linear_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(i * step, 12) for i in range(first, last + 1)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Powers of ten inside [low, high], at most about five of them."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    step = max(1, math.ceil((last - first) / 4))
-    return [10.0**e for e in range(last - (last - first) // step * step, last + 1, step)]
 
 
 def time_ticks(start: int, end: int, wanted: int = 8) -> list[tuple[int, str]]:

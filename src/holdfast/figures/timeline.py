@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from holdfast.figures.markup import Html, Table, element, figure, svg
-from holdfast.figures.scales import day, linear_ticks, log_ticks, minute, number, percent, time_ticks
+from holdfast.figures.scales import day, linear_ticks, minute, number, percent, time_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,8 +62,10 @@ class LineTrack(NamedTuple):
     title: str
     points: Sequence[Point]
     form: Literal["line", "bars", "steps"] = "line"
-    scale: Literal["linear", "zero", "share", "log"] = "linear"
-    """zero: the axis begins at 0; share: 0 to 100 %; log: powers of ten."""
+    scale: Literal["linear", "zero", "share"] = "linear"
+    """zero: the axis begins at 0; share: 0 to 100 %."""
+    shares: bool = False
+    """Values are shares: written as per cent."""
     reference: float | None = None
     reference_label: str = "reference"
     reference_band: tuple[float, float] | None = None
@@ -153,55 +155,78 @@ def _span_track(track: SpanTrack, axis: _Axis, top: float) -> tuple[Html, float]
     if not track.spans:
         parts.append(_label(LEFT + 8 + TEXT_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
         return element("g", {}, *parts), TITLE
-    lanes = _lanes(track.spans, axis)
-    for span, lane in zip(track.spans, lanes, strict=True):
-        parts.append(_span(span, axis, top + TITLE + lane * LANE))
+    bars = [_bar(span, axis) for span in track.spans]
+    lanes = _lanes(bars)
+    parts += [
+        _span(span, bar, axis, top + TITLE + lane * LANE)
+        for span, bar, lane in zip(track.spans, bars, lanes, strict=True)
+    ]
     return element("g", {}, *parts), TITLE + (max(lanes) + 1) * LANE
 
 
-def _extent(span: Span, axis: _Axis) -> tuple[float, float]:
-    """All that the span covers on the axis, its whisker included."""
-    times = [t for t in (span.start, span.end, span.onset, span.low, span.high) if t is not None]
-    return axis.x(min(times)), axis.x(max(times))
+class _Bar(NamedTuple):
+    """Where a span and its label stand: inside the bar if it fits, else beside it."""
+
+    left: float
+    right: float
+    x: float
+    width: float
+    label_x: float
+    anchor: str
+    inside: bool
 
 
-def _lanes(spans: Sequence[Span], axis: _Axis) -> list[int]:
-    """Greedy: the first lane that is free; two pixels between neighbours."""
+def _bar(span: Span, axis: _Axis) -> _Bar:
+    x, width = axis.x(span.start), max(axis.x(span.end) - axis.x(span.start), 3.0)
+    times = [axis.x(t) for t in (span.onset, span.low, span.high) if t is not None]
+    left, right = min(x, *times) if times else x, max(x + width, *times) if times else x + width
+    text = len(span.label) * TEXT_WIDTH + 10
+    if text <= width:
+        return _Bar(left, right, x, width, x + 5, "start", inside=True)
+    if right + text <= WIDTH - RIGHT:
+        return _Bar(left, right + text, x, width, right + 5, "start", inside=False)
+    return _Bar(max(left - text, 0.0), right, x, width, left - 8, "end", inside=False)
+
+
+def _lanes(bars: Sequence[_Bar]) -> list[int]:
+    """Greedy: the first lane that is free."""
     ends: list[float] = []
     lanes: list[int] = []
-    for span in spans:
-        left, right = _extent(span, axis)
-        lane = next((i for i, end in enumerate(ends) if end + 2 <= left), len(ends))
+    for bar in bars:
+        lane = next((i for i, end in enumerate(ends) if end <= bar.left + 0.5), len(ends))
         if lane == len(ends):
             ends.append(0.0)
-        ends[lane] = max(right, left + 4)
+        ends[lane] = bar.right
         lanes.append(lane)
     return lanes
 
 
-def _span(span: Span, axis: _Axis, y: float) -> Html:
-    x, width = axis.x(span.start), max(axis.x(span.end) - axis.x(span.start), 3.0)
+def _span(span: Span, bar: _Bar, axis: _Axis, y: float) -> Html:
     middle = y + (LANE - 4) / 2
-    parts = [
-        element("title", {}, span.title or span.label),
-        element(
-            "rect", {"class": f"hf-span hf-{span.kind}", "x": x, "y": y, "width": width, "height": LANE - 4, "rx": 3}
-        ),
-    ]
+    box = {"x": bar.x, "y": y, "width": bar.width, "height": LANE - 4, "rx": 3}
+    parts = [element("title", {}, span.title or span.label)]
+    if span.onset is not None:
+        parts += _onset(span, axis, middle)
+    parts.append(element("rect", {"class": f"hf-span hf-{span.kind}", **box}))
+    parts.append(
+        _label(bar.label_x, y + 12, span.label, bar.anchor, class_="hf-onbar" if bar.inside else "hf-text hf-beside")
+    )
+    return element("g", {}, *parts)
+
+
+def _onset(span: Span, axis: _Axis, middle: float) -> list[Html]:
+    """Diamond at the change date, whisker over its interval, a thin line to the bar that tells when it was noticed."""
+    at = axis.x(span.onset or 0)
+    line = {"y1": middle, "y2": middle}
+    parts = [element("line", {"class": "hf-delay", "x1": at, "x2": axis.x(span.start), **line})]
     if span.low is not None and span.high is not None:
         low, high = axis.x(span.low), max(axis.x(span.high), axis.x(span.low) + 1)
-        parts.append(element("line", {"class": "hf-whisker", "x1": low, "x2": high, "y1": middle, "y2": middle}))
-        parts += [element("line", {"class": "hf-whisker", "x1": end, "x2": end, "y1": middle - 4, "y2": middle + 4})
-                  for end in (low, high)]  # fmt: skip
-    if span.onset is not None:
-        at = axis.x(span.onset)
-        path = f"M{at:.1f} {middle - 5:.1f}l5 5l-5 5l-5 -5z"
-        parts.append(element("path", {"class": "hf-onset", "d": path}))
-    room = int((width - 8) / TEXT_WIDTH)
-    text = span.label if len(span.label) <= room else span.label[: max(room - 1, 0)] + "…"
-    if room >= 4:
-        parts.append(_label(x + 5, y + 12, text, class_="hf-onbar"))
-    return element("g", {}, *parts)
+        parts.append(element("line", {"class": "hf-whisker", "x1": low, "x2": high, **line}))
+        parts += [
+            element("line", {"class": "hf-whisker", "x1": end, "x2": end, "y1": middle - 4, "y2": middle + 4})
+            for end in (low, high)
+        ]
+    return [*parts, element("path", {"class": "hf-onset", "d": f"M{at:.1f} {middle - 5:.1f}l5 5l-5 5l-5 -5z"})]
 
 
 # ------------------------------------------------------------------------------------------ curves
@@ -214,13 +239,10 @@ class _Vertical(NamedTuple):
     high: float
     top: float
     bottom: float
-    log: bool
 
     def y(self, value: float) -> float:
-        low, high, v = self.low, self.high, min(max(value, self.low), self.high)
-        if self.log:
-            low, high, v = math.log10(low), math.log10(high), math.log10(v)
-        return self.bottom - (v - low) / (high - low) * (self.bottom - self.top)
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.bottom - share * (self.bottom - self.top)
 
 
 def _range(track: LineTrack) -> tuple[float, float]:
@@ -229,10 +251,6 @@ def _range(track: LineTrack) -> tuple[float, float]:
     extra = (track.reference, *(track.reference_band or ()))
     values = [v for p in track.points for v in (p.value, p.low, p.high) if v is not None and math.isfinite(v)]
     values += [v for v in extra if v is not None]
-    if track.scale == "log":
-        positive = [v for v in values if v > 0]
-        low, high = max(min(positive, default=0.1), 1e-4), max(max(positive, default=1.0), 2e-4)
-        return min(low, high / 10), high * 1.6
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if track.scale == "zero":
         return min(low, 0.0), (high * 1.08 if high > 0 else 1.0)
@@ -247,10 +265,9 @@ def _line_track(track: LineTrack, axis: _Axis, top: float) -> tuple[Html, float]
         parts.append(_label(LEFT + 8 + TEXT_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
         return element("g", {}, *parts), TITLE
     low, high = _range(track)
-    place = _Vertical(low, high, top + TITLE, top + TITLE + LINE_HEIGHT, track.scale == "log")
-    ticks = log_ticks(low, high) if place.log else linear_ticks(low, high, 3)
-    write: Callable[[float], str] = percent if track.scale == "share" else number
-    for tick in ticks:
+    place = _Vertical(low, high, top + TITLE, top + TITLE + LINE_HEIGHT)
+    write: Callable[[float], str] = percent if track.shares else number
+    for tick in linear_ticks(low, high, 4):
         y = place.y(tick)
         parts.append(element("line", {"class": "hf-grid", "x1": LEFT, "x2": WIDTH - RIGHT, "y1": y, "y2": y}))
         parts.append(_label(LEFT - 6, y + 3.5, write(tick), "end"))
@@ -263,9 +280,17 @@ def _line_track(track: LineTrack, axis: _Axis, top: float) -> tuple[Html, float]
         y = place.y(track.reference)
         kind = "hf-limit" if track.alarm else "hf-reference"
         parts.append(element("line", {"class": kind, "x1": LEFT, "x2": WIDTH - RIGHT, "y1": y, "y2": y}))
-        parts.append(_label(WIDTH - RIGHT - 4, y - 4 if y > place.top + 14 else y + 12, track.reference_label, "end",
-                            class_=f"hf-note {kind}-note"))  # fmt: skip
+        parts += _legend(track.reference_label, kind, top)
     return element("g", {}, *parts), TITLE + LINE_HEIGHT
+
+
+def _legend(text: str, kind: str, top: float) -> list[Html]:
+    """A piece of the line and what it is, right of the title: inside the plot it would cover the newest values."""
+    x = WIDTH - RIGHT - TEXT_WIDTH * len(text) - 8
+    return [
+        element("line", {"class": kind, "x1": x - 24, "x2": x, "y1": top + 8, "y2": top + 8}),
+        _label(WIDTH - RIGHT, top + 12, text, "end", class_=f"hf-text {kind}-note"),
+    ]
 
 
 def _bars(points: Sequence[Point], axis: _Axis, place: _Vertical) -> list[Html]:
@@ -297,7 +322,7 @@ def _curve(points: Sequence[Point], axis: _Axis, place: _Vertical, form: str) ->
 def _runs(points: Sequence[Point]) -> list[list[Point]]:
     runs: list[list[Point]] = []
     for p in points:
-        if runs and p.start - runs[-1][-1].end <= (p.end - p.start) / 2:
+        if runs and p.start >= runs[-1][-1].end and p.start - runs[-1][-1].end <= (p.end - p.start) / 2:
             runs[-1].append(p)
         else:
             runs.append([p])
@@ -345,7 +370,7 @@ def _line_table(tracks: Sequence[SpanTrack | LineTrack]) -> Table:
     for column, track in enumerate(lines):
         for p in track.points:
             band = f" ({number(p.low)} to {number(p.high)})" if p.low is not None and p.high is not None else ""
-            value = percent(p.value) if track.scale == "share" else number(p.value)
+            value = percent(p.value) if track.shares else number(p.value)
             cells.setdefault(p.start, [""] * len(lines))[column] = value + band
     return Table("Series", ("From (UTC)", *(t.title for t in lines)),
                  [(minute(at), *row) for at, row in sorted(cells.items())])  # fmt: skip

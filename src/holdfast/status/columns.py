@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Dated", "columns", "specs_of", "title_of"]
 
 TITLES = {OUTPUT: "answer", CONFIDENCE: "confidence", LOSS: "loss", RESIDUAL: "signed residual"}
-SHOWN = {"psi": "PSI", "js": "Jensen-Shannon", "ks": "Kolmogorov-Smirnov"}
+SHOWN = {"psi": "PSI", "js": "Jensen–Shannon", "ks": "Kolmogorov–Smirnov"}
 DISPLAY_BINS = 28
 FEW = 16
 """Numeric columns with at most so many bins (counts, grades) are drawn one bar a bin."""
@@ -173,7 +173,7 @@ def _equal_widths(spec: ColumnSpec, p: NDArray[np.float64], q: NDArray[np.float6
     """Quantile bins spread over equal widths (straight lines between edges of the cumulated shares).
 
     The axis ends a quarter of the inner range beyond the outer quantiles, else one far value would flatten all others;
-    what lies further out is added to the outermost bars.
+    what lies further out, yet inside the reference's range, stands beside it as "tails".
     """
     edges = np.asarray(spec.edges)
     inner = edges[-2] - edges[1]
@@ -182,10 +182,10 @@ def _equal_widths(spec: ColumnSpec, p: NDArray[np.float64], q: NDArray[np.float6
     parts = []
     for shares in (p, q):
         cumulated = np.concatenate([[0.0], np.cumsum(shares[2:-1])])
-        at = np.interp(cuts, edges, cumulated)
-        at[0], at[-1] = 0.0, cumulated[-1]
-        parts.append(np.diff(at))
-    return [
+        parts.append(np.diff(np.interp(cuts, edges, cumulated)))
+    tails = [float(shares[2:-1].sum() - inside.sum()) for shares, inside in zip((p, q), parts, strict=True)]
+    beside = [ColumnBin(label="tails", reference=tails[0], now=tails[1])] if max(tails) > 1e-9 else []
+    found = [
         ColumnBin(
             label=f"{a:.4g} to {b:.4g}",
             reference=float(parts[0][i]),
@@ -195,6 +195,7 @@ def _equal_widths(spec: ColumnSpec, p: NDArray[np.float64], q: NDArray[np.float6
         )
         for i, (a, b) in enumerate(pairwise(cuts))
     ]
+    return [*found, *beside]
 
 
 # ------------------------------------------------------------------------------------------ over time

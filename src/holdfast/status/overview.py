@@ -13,10 +13,11 @@ import msgspec
 from holdfast.core.profile import DAY, HOUR
 from holdfast.errors import HoldfastError
 from holdfast.monitor.watch import Progress
+from holdfast.predictions.compact import clock
 from holdfast.stats.calibration import MIN_WINDOWS
 from holdfast.status import series
 from holdfast.status.sources import answering, disk_bytes, server
-from holdfast.status.values import LabelCounts, Latency, Monitoring, Overview, ReleaseSummary, Row, State
+from holdfast.status.values import LabelCounts, Latency, Monitoring, Overview, ReleaseSummary, Row, Server, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,16 +50,16 @@ class DeploymentState(NamedTuple):
     events: list[Window]
     evidence: list[dict[str, Any]]
     progress: Progress
-    replay: int
-    """Deployment clock of a replay; 0: the wall clock."""
+    clock: int
+    """The deployment's own now."""
 
 
 def overview(sources: Sources, now: int) -> Overview:
     """Every deployment in a line; `now` is the wall clock in microseconds."""
     serving = server(sources.run)
     with sources.database.begin() as stores:
-        states = [read_state(stores, d) for d in stores.deployments.all()]
-    rows = tuple(row_of(sources, state, now, running=serving.running) for state in states)
+        states = [read_state(stores, d, now) for d in stores.deployments.all()]
+    rows = tuple(row_of(sources, state, serving) for state in states)
     return Overview(at=now, server=serving, deployments=rows)
 
 
@@ -99,7 +100,7 @@ def release_summary(release: ReleaseView, deployments: tuple[str, ...] = ()) -> 
 # ------------------------------------------------------------------------------------------ reading
 
 
-def read_state(stores: Stores, state: Deployment) -> DeploymentState:
+def read_state(stores: Stores, state: Deployment, now: int) -> DeploymentState:
     """All that the database says about it."""
     stored = stores.monitors.load(state.name, state.live)
     return DeploymentState(
@@ -110,27 +111,27 @@ def read_state(stores: Stores, state: Deployment) -> DeploymentState:
         answering(stores, state.name, state.live, "events"),
         stores.monitors.evidence(state.name, state.live),
         msgspec.msgpack.decode(stored, type=Progress) if stored else Progress(),
-        stores.cursors.get(f"replay/{state.name}"),
+        clock(stores, state.name, now),
     )
 
 
 # ------------------------------------------------------------------------------------------ a line
 
 
-def row_of(sources: Sources, state: DeploymentState, now: int, *, running: bool) -> Row:
+def row_of(sources: Sources, state: DeploymentState, serving: Server) -> Row:
     """One deployment in a line."""
     d = state.deployment
     release = sources.release(d.live)
     open_alarms = tuple(a for a in reversed(state.alarms) if a.open)
-    monitoring = _monitoring(release.profile, state, sources.per_year, running=running)
+    monitoring = _monitoring(release.profile, state, sources.per_year, running=serving.keeping)
     labelled = state.events[-MEASURED_WINDOWS:]
     promised = release.profile.performance.get("rmse" if release.manifest.task == "regression" else "error_rate")
-    health, reason = _health(state, open_alarms, monitoring)
+    health, reason = _health(state, open_alarms, monitoring, serving.trouble)
     return Row(
         name=d.name,
         state=health,
         reason=reason,
-        clock=state.replay or now,
+        clock=state.clock,
         task=release.manifest.task,
         model=release.manifest.model.uri,
         live=d.live,
@@ -151,7 +152,9 @@ def row_of(sources: Sources, state: DeploymentState, now: int, *, running: bool)
     )
 
 
-def _health(state: DeploymentState, open_alarms: Sequence[Alarm], monitoring: Monitoring) -> tuple[State, str]:
+def _health(
+    state: DeploymentState, open_alarms: Sequence[Alarm], monitoring: Monitoring, trouble: str
+) -> tuple[State, str]:
     harmful = [a for a in open_alarms if a.cause not in HARMLESS]
     if harmful:
         more = f" (and {len(harmful) - 1} more)" if len(harmful) > 1 else ""
@@ -159,7 +162,9 @@ def _health(state: DeploymentState, open_alarms: Sequence[Alarm], monitoring: Mo
     if not state.windows:
         return "no data", "no prediction has been answered yet"
     if not monitoring.running:
-        return "unwatched", "no server is running, so nobody looks at new windows"
+        return "unwatched", "no keeper is running, so nobody looks at new windows: holdfast serve"
+    if trouble:
+        return "unwatched", f"the keeper fails: {trouble}"
     if monitoring.behind > 2:
         return "unwatched", f"the monitor is {monitoring.behind} windows behind"
     if open_alarms:

@@ -81,10 +81,18 @@ def disk_bytes(folder: Path) -> int:
 
 
 def server(run: Path) -> Server:
-    """Who serves, from the notes in the run folder; a note of a dead process counts as nothing."""
-    note = _note(run / "server.json")
-    alive = _alive(note)
-    return Server(running=alive, workers=len(workers(run)), inference=str(note.get("inference", "")) if alive else "")
+    """Who serves and who keeps, from the notes in the run folder; a note of a dead process counts as nothing."""
+    serving, keeping = (
+        note if _alive(note) else {} for note in (_note(run / "server.json"), _note(run / "keeper.json"))
+    )
+    return Server(
+        running=bool(serving),
+        workers=len(workers(run)),
+        inference=str(serving.get("inference", "")),
+        keeping=bool(keeping),
+        passed=keeping.get("passed"),
+        trouble=str(keeping.get("error", "")),
+    )
 
 
 def _note(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING
 
 from holdfast.core.profile import HOUR
@@ -33,7 +34,7 @@ NOW_WINDOWS = 30
 def story(sources: Sources, name: str, now: int) -> DeploymentView:
     """Everything about one deployment; `now` is the wall clock in microseconds. Raises NotFound."""
     with sources.database.begin() as stores:
-        state = read_state(stores, stores.deployments.get(name))
+        state = read_state(stores, stores.deployments.get(name), now)
         d = state.deployment
         events = stores.trail.read(name)
         releases = list(dict.fromkeys(r for r in (*(e.release for e in events), *d.previous, d.live, d.canary) if r))
@@ -49,7 +50,7 @@ def story(sources: Sources, name: str, now: int) -> DeploymentView:
     newest = state.evidence[-1].get("columns", {}) if state.evidence else {}
     return DeploymentView(
         at=now,
-        row=row_of(sources, state, now, running=server(sources.run).running),
+        row=row_of(sources, state, server(sources.run)),
         start=start,
         end=end,
         error_metric=series.error_metric(live.contract.output),
@@ -109,14 +110,16 @@ def _span(
 
 def _evidence(by_release: dict[str, list[dict[str, Any]]], width: int) -> tuple[Evidence, ...]:
     """The strongest of each display bin: a peak must not vanish in an average."""
-    strongest: dict[tuple[int, str], Evidence] = {}
+    strongest: dict[tuple[str, int], float] = {}
     for release, points in by_release.items():
         for point in points:
-            key = (int(point["at"]) // width, release)
-            value = float(point["evidence"])
-            if key not in strongest or value > strongest[key].log10:
-                strongest[key] = Evidence(at=int(point["at"]), release=release, log10=value)
-    return tuple(sorted(strongest.values(), key=lambda e: e.at))
+            key = (release, (int(point["at"]) - 1) // width)  # a window that ends with the bin belongs to it
+            strongest[key] = max(float(point["evidence"]), strongest.get(key, -math.inf))
+    found = (
+        Evidence(start=at * width, end=(at + 1) * width, release=release, log10=value)
+        for (release, at), value in strongest.items()
+    )
+    return tuple(sorted(found, key=lambda e: e.start))
 
 
 def _now(windows: Sequence[Window], alarms: Sequence[Alarm], release: ReleaseView) -> list[Dated]:

@@ -122,12 +122,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether predictions are being answered."""
+    """Whether predictions are being answered, and whether anybody counts and judges them."""
 
     running: bool
     workers: int
     inference: str
     """Address of the inference port; empty while nothing runs."""
+    keeping: bool
+    """A keeper is alive."""
+    passed: int | None
+    """Wall clock of its newest pass over the log."""
+    trouble: str
+    """Why its newest pass failed; empty if it did not."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,9 +170,10 @@ class Bin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """How close the monitors were to an alarm."""
+    """How close the monitors came to an alarm in one display bin."""
 
-    at: int
+    start: int
+    end: int
     release: str
     log10: float
     """Powers of ten over the alarm line: 0 is the line, -2 a hundredth of what an alarm needs."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from holdfast.core.names import unique_prefix
 from holdfast.decide import actions
 from holdfast.monitor.runner import accept as accept_alarm
+from holdfast.predictions.compact import clock
 
 if TYPE_CHECKING:
     from holdfast.core.alarm import Alarm
@@ -51,7 +52,7 @@ def _digest(site: Site, text: str) -> str:
 
 def _clock(site: Site, name: str) -> int:
     with site.database.begin() as stores:
-        return stores.cursors.get(f"replay/{name}") or site.clock()
+        return clock(stores, name, site.clock())
 
 
 def _actor(site: Site, name: str) -> actions.Actor:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from holdfast.core.ports import Database
     from holdfast.status import ReleaseView
@@ -99,7 +99,7 @@ async def body_of(request: Request) -> bytes:
     return b"".join(parts)
 
 
-def application(routes: Sequence[Any], error_page: Callable[[Request, HoldfastError], str]) -> Starlette:
+def application(routes: Sequence[Any], error_page: Callable[[Request, HoldfastError], str]) -> ASGIApp:
     """All doors of the control port behind the same walls."""
 
     def refuse(request: Request, error: HoldfastError) -> Response:
@@ -114,8 +114,6 @@ def application(routes: Sequence[Any], error_page: Callable[[Request, HoldfastEr
         assert isinstance(error, HTTPException)
         return refuse(request, from_http(error))
 
-    return Starlette(
-        routes=list(routes),
-        middleware=[Middleware(Shield)],
-        exception_handlers={HoldfastError: ours, HTTPException: framework, Exception: ours},
-    )
+    handlers = {HoldfastError: ours, HTTPException: framework, Exception: ours}
+    # Outside Starlette's own last resort for crashes, so that even that answer has the headers.
+    return Shield(Starlette(routes=list(routes), exception_handlers=handlers))

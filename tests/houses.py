@@ -65,7 +65,10 @@ def houses(rng: np.random.Generator, n: int, *, demand: bool = False, metric: bo
         "rooms": np.clip(np.round(area / 330), 1, 8),
         "age_years": age,
         "kind": kind.astype(object),
-        "garden": np.where(kind == "flat", rng.random(n) < 0.2, rng.random(n) < 0.9).astype(object).astype(str).astype(object),
+        "garden": np.where(kind == "flat", rng.random(n) < 0.2, rng.random(n) < 0.9)
+        .astype(object)
+        .astype(str)
+        .astype(object),
     }
 
 
@@ -74,10 +77,17 @@ def specs(rng: np.random.Generator) -> list[ColumnSpec]:
     found = [fit_spec(name, values, "input") for name, values in data.items()]
     price = np.exp(rng.normal(12.6, 0.4, 6000))
     error = rng.normal(0, 0.12, 6000)
-    return [*found, fit_spec(OUTPUT, price, "output"), fit_spec(LOSS, abs(error), "loss"), fit_spec(RESIDUAL, error, "residual")]
+    return [
+        *found,
+        fit_spec(OUTPUT, price, "output"),
+        fit_spec(LOSS, abs(error), "loss"),
+        fit_spec(RESIDUAL, error, "residual"),
+    ]
 
 
-def bundle(digest: str, version: str, rng: np.random.Generator, columns: list[ColumnSpec], start: int, rmse: float) -> Bundle:
+def bundle(
+    digest: str, version: str, rng: np.random.Generator, columns: list[ColumnSpec], start: int, rmse: float
+) -> Bundle:
     inputs = [s for s in columns if s.group in {"input", "output"}]
     late = [s for s in columns if s.group in {"loss", "residual"}]
     windows, labels = [], []
@@ -94,7 +104,9 @@ def bundle(digest: str, version: str, rng: np.random.Generator, columns: list[Co
             name="house-prices",
             task="regression",
             files=(),
-            model=ModelSource(uri=f"models:/house-prices/{version}", name="house-prices", version=version, flavour="sklearn", files=()),
+            model=ModelSource(
+                uri=f"models:/house-prices/{version}", name="house-prices", version=version, flavour="sklearn", files=()
+            ),
             data={"file": "sales.parquet", "rows": 7200},
             code={},
             builder={"holdfast": "0.1.0"},
@@ -110,7 +122,16 @@ def bundle(digest: str, version: str, rng: np.random.Generator, columns: list[Co
             end=starts[-1] + DAY,
             windows=Series(starts, tuple(windows)),
             labels=Series(starts, tuple(labels)),
-            performance={"rmse": {"value": rmse, "low": rmse - 0.003, "high": rmse + 0.003, "n": 7200, "level": 0.95, "method": "t by windows"}},
+            performance={
+                "rmse": {
+                    "value": rmse,
+                    "low": rmse - 0.003,
+                    "high": rmse + 0.003,
+                    "n": 7200,
+                    "level": 0.95,
+                    "method": "t by windows",
+                }
+            },
             calibration={"runs": [], "too_short": [], "not_guaranteed": []},
         ),
     )
@@ -130,7 +151,7 @@ class Town(NamedTuple):
         return list(self.releases)
 
 
-def fill(database: Database, *, name: str = "house-prices", seed: int = 1, days: int = 400) -> Town:
+def fill(database: Database, *, name: str = "house-prices", seed: int = 1, days: int = 400, prefix: str = "a") -> Town:
     """Write the story of one deployment."""
     rng = np.random.default_rng(seed)
     first, second, third = (f"{seed}{i}" + rng.bytes(31).hex() for i in range(3))
@@ -139,7 +160,7 @@ def fill(database: Database, *, name: str = "house-prices", seed: int = 1, days:
     town = Town({d: bundle(d, str(i + 1), rng, columns, DAY0 + begins[d], 0.121) for i, d in enumerate(begins)})
     with database.begin() as stores:
         _traffic(stores, town, rng, name, begins, days)
-        _alarms(stores, name, first, second, days)
+        _alarms(stores, name, first, second, days, prefix)
         _trail(stores, name, (first, second, third), begins)
         stores.monitors.save(name, second, msgspec.msgpack.encode(Progress(done={"windows": DAY0 + days - 1})))
         stores.cursors.set(f"replay/{name}", (DAY0 + days) * DAY)
@@ -160,55 +181,161 @@ def _traffic(stores, town, rng, name, begins, days) -> None:
             plan = [(live, "live", 0.9), (digests[2], "canary", 0.1)]
         for digest, track, share in plan:
             n = max(int(rng.poisson(SALES * (0.6 if (DAY0 + day) % 7 > 4 else 1.1)) * share), 1)
-            error = rng.normal((inflation if live == digests[0] else 0.0) + (0.08 if demand else 0.0) + (0.9 if fault else 0.0), 0.12, n)
+            error = rng.normal(
+                (inflation if live == digests[0] else 0.0) + (0.08 if demand else 0.0) + (0.9 if fault else 0.0),
+                0.12,
+                n,
+            )
             specs_ = [ColumnSpec.from_dict(c) for c in town.releases[digest].profile.columns]
             data = houses(rng, n, demand=demand, metric=fault) | {OUTPUT: np.exp(rng.normal(12.6, 0.4, n))}
             data |= {LOSS: abs(error), RESIDUAL: error}
             start = (DAY0 + day) * DAY
-            one = {"deployment": name, "release": digest, "track": track, "number": DAY0 + day, "start": start, "end": start + DAY}
+            one = {
+                "deployment": name,
+                "release": digest,
+                "track": track,
+                "number": DAY0 + day,
+                "start": start,
+                "end": start + DAY,
+            }
             inputs = Counts.of([s for s in specs_ if s.group in {"input", "output"}], data)
-            stores.windows.add([Window(stream="windows", rows=n, counts=inputs.to_bytes(), sums={"n": n, "requests": n, "latency_us": float(n * rng.normal(900, 60)), "refused": 0.0}, **one)])
+            stores.windows.add(
+                [
+                    Window(
+                        stream="windows",
+                        rows=n,
+                        counts=inputs.to_bytes(),
+                        sums={"n": n, "requests": n, "latency_us": float(n * rng.normal(900, 60)), "refused": 0.0},
+                        **one,
+                    )
+                ]
+            )
             seen = min(1.0, max(0.0, (days - day - 14) / 28)) * 0.96
             k = int(n * seen)
             if k and not fault:
-                late = Counts.of([s for s in specs_ if s.group in {"loss", "residual"}], {c: v[:k] for c, v in data.items()})
-                sums = {"n": k, "loss": float(abs(error[:k]).sum()), "loss2": float((error[:k] ** 2).sum()), "residual": float(error[:k].sum()), "errors": 0.0}
+                late = Counts.of(
+                    [s for s in specs_ if s.group in {"loss", "residual"}], {c: v[:k] for c, v in data.items()}
+                )
+                sums = {
+                    "n": k,
+                    "loss": float(abs(error[:k]).sum()),
+                    "loss2": float((error[:k] ** 2).sum()),
+                    "residual": float(error[:k].sum()),
+                    "errors": 0.0,
+                }
                 for stream in ("events", "labels"):
                     stores.windows.add([Window(stream=stream, rows=k, counts=late.to_bytes(), sums=sums, **one)])
         level = 0.02 * float(np.exp(rng.normal(0, 0.6)))
-        rise = max(0.0, inflation - 0.05) * 40 if live == digests[0] else (400.0 if fault else (30.0 if demand and day > days * 0.9 else 0.0))
-        part = {"area_sqft": 0.1 * level, "kind": 0.2 * level + rise * demand, "__residual__": rise * (not demand and not fault)}
-        stores.monitors.record(name, live, [{"stream": "windows", "number": DAY0 + day, "at": (DAY0 + day + 1) * DAY, "evidence": log10(level + rise), "columns": {c: log10(v + 1e-4) for c, v in part.items()}}])
+        rise = (
+            max(0.0, inflation - 0.05) * 40
+            if live == digests[0]
+            else (400.0 if fault else (30.0 if demand and day > days * 0.9 else 0.0))
+        )
+        part = {
+            "area_sqft": 0.1 * level,
+            "kind": 0.2 * level + rise * demand,
+            "__residual__": rise * (not demand and not fault),
+        }
+        stores.monitors.record(
+            name,
+            live,
+            [
+                {
+                    "stream": "windows",
+                    "number": DAY0 + day,
+                    "at": (DAY0 + day + 1) * DAY,
+                    "evidence": log10(level + rise),
+                    "columns": {c: log10(v + 1e-4) for c, v in part.items()},
+                }
+            ],
+        )
 
 
-def _alarms(stores, name: str, first: str, second: str, days: int) -> None:
+def _alarms(stores, name: str, first: str, second: str, days: int, prefix: str) -> None:
     def at(share: float) -> int:
         return (DAY0 + int(days * share)) * DAY
 
     common = {"deployment": name, "threshold": SENTENCE}
-    stores.alarms.save(Alarm(
-        id="a1", release=first, opened=at(0.42), monitors=("__residual__/mean", "__loss__/mean"), columns=("__residual__", "__loss__"),
-        evidence=1.3, onset=at(0.31), onset_low=at(0.27), onset_high=at(0.36), shape="gradual", ramp_days=120.0, cause="concept",
-        sentence="Prices have been rising slowly since about 4 May 2024 while the houses stayed the same: the model says too little.",
-        action="holdfast retrain house-prices", closed=at(0.55), closing="new release", **common))
-    stores.alarms.save(Alarm(
-        id="a2", release=second, opened=at(0.7) + DAY, monitors=("area_sqft/mean", "area_sqft/below"), columns=("area_sqft",),
-        evidence=410.0, onset=at(0.7), onset_low=at(0.7), onset_high=at(0.7) + DAY, shape="sudden", cause="pipeline fault",
-        sentence="area_sqft fell to about a tenth on 7 October 2024, below everything in the reference: a unit or a feed has changed.",
-        action="repair the feed; do not retrain", closed=at(0.7) + 12 * DAY, closing="returned", ended=at(0.7) + 10 * DAY, **common))
-    stores.alarms.save(Alarm(
-        id="a3", release=second, opened=at(0.9), monitors=("kind/flat", "kind/detached"), columns=("kind", "garden"),
-        evidence=2.4, onset=at(0.86), onset_low=at(0.855), onset_high=at(0.87), shape="sudden", cause="covariate",
-        sentence="Since about 10 December 2024 flats are 30 % of sales instead of 45 %, and detached houses 20 % instead of 13 %.",
-        action="wait for labels, or holdfast retrain house-prices", **common))
+    stores.alarms.save(
+        Alarm(
+            id=f"{prefix}1",
+            release=first,
+            opened=at(0.42),
+            monitors=("__residual__/mean", "__loss__/mean"),
+            columns=("__residual__", "__loss__"),
+            evidence=1.3,
+            onset=at(0.31),
+            onset_low=at(0.27),
+            onset_high=at(0.36),
+            shape="gradual",
+            ramp_days=120.0,
+            cause="concept",
+            sentence="Prices have been rising slowly since about 4 May 2024 while the houses stayed the same: the model says too little.",
+            action="holdfast retrain house-prices",
+            closed=at(0.55),
+            closing="new release",
+            **common,
+        )
+    )
+    stores.alarms.save(
+        Alarm(
+            id=f"{prefix}2",
+            release=second,
+            opened=at(0.7) + DAY,
+            monitors=("area_sqft/mean", "area_sqft/below"),
+            columns=("area_sqft",),
+            evidence=410.0,
+            onset=at(0.7),
+            onset_low=at(0.7),
+            onset_high=at(0.7) + DAY,
+            shape="sudden",
+            cause="pipeline fault",
+            sentence="area_sqft fell to about a tenth on 7 October 2024, below everything in the reference: a unit or a feed has changed.",
+            action="repair the feed; do not retrain",
+            closed=at(0.7) + 12 * DAY,
+            closing="returned",
+            ended=at(0.7) + 10 * DAY,
+            **common,
+        )
+    )
+    stores.alarms.save(
+        Alarm(
+            id=f"{prefix}3",
+            release=second,
+            opened=at(0.9),
+            monitors=("kind/flat", "kind/detached"),
+            columns=("kind", "garden"),
+            evidence=2.4,
+            onset=at(0.86),
+            onset_low=at(0.855),
+            onset_high=at(0.87),
+            shape="sudden",
+            cause="covariate",
+            sentence="Since about 10 December 2024 flats are 30 % of sales instead of 45 %, and detached houses 20 % instead of 13 %.",
+            action="wait for labels, or holdfast retrain house-prices",
+            **common,
+        )
+    )
 
 
 def _trail(stores, name: str, digests: tuple[str, str, str], begins: dict[str, int]) -> None:
     first, second, third = digests
     when = {d: (DAY0 + begins[d]) * DAY for d in digests}
     stores.trail.append("deploy", at=when[first], deployment=name, release=first, actor="ada")
-    stores.trail.append("canary", at=when[second] - 7 * DAY, deployment=name, release=second, actor="ada", data={"share": 0.1})
+    stores.trail.append(
+        "canary", at=when[second] - 7 * DAY, deployment=name, release=second, actor="ada", data={"share": 0.1}
+    )
     stores.trail.append("promote", at=when[second], deployment=name, release=second, actor="ada")
     stores.trail.append("canary", at=when[third], deployment=name, release=third, actor="grace", data={"share": 0.1})
-    stores.deployments.save(Deployment(
-        name=name, live=second, since=when[second], previous=(first,), canary=third, canary_share=0.1, canary_since=when[third], salt="s"))
+    stores.deployments.save(
+        Deployment(
+            name=name,
+            live=second,
+            since=when[second],
+            previous=(first,),
+            canary=third,
+            canary_share=0.1,
+            canary_since=when[third],
+            salt="s",
+        )
+    )

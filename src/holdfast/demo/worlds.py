@@ -13,15 +13,16 @@ is the same whoever asks for it, in whatever order. Nothing here does any I/O.
     later            a pandemic: flats fall from .45 to .30 of sales; log prices change by -.12 on flats, by +.10 on houses
                      with gardens; it lasts
 
-When the last two begin depends on what the operator did before (`schedule`): at least 45 days lie between each of them, and
+When the last two begin depends on what the operator did before (`play`): at least 45 days lie between each of them, and
 between them and a promote. In a quiet world nothing ever changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,19 @@ from numpy.typing import NDArray
 from holdfast.core.alarm import Cause, Shape
 from holdfast.core.profile import DAY, LOSS, OUTPUT, RESIDUAL
 
-__all__ = ["DAY_ZERO", "Houses", "Planned", "Sales", "Truth", "day_start"]
+__all__ = [
+    "AFTERWARDS",
+    "APART",
+    "DAY_ZERO",
+    "Houses",
+    "Planned",
+    "Sales",
+    "Truth",
+    "World",
+    "date_of",
+    "day_of",
+    "day_start",
+]
 
 Floats = NDArray[np.float64]
 Table = dict[str, NDArray[Any]]
@@ -51,12 +64,19 @@ APART: Final = 45
 AFTERWARDS: Final = 120
 """Days that follow the last change."""
 
-KINDS: Final = ("flat", "terraced house", "detached house")
-DISTRICTS: Final = ("centre", "harbour", "mills", "north hill", "old town", "riverside", "university", "west end")
-CONDITIONS: Final = ("poor", "fair", "good", "renewed")
-DISTRICT_EFFECT: Final = np.array([0.22, 0.05, -0.18, 0.02, 0.12, -0.05, 0.08, -0.12])
-CONDITION_EFFECT: Final = np.array([-0.18, -0.05, 0.04, 0.16])
-KIND_EFFECT: Final = np.array([0.0, 0.05, 0.16])
+KINDS: Final = {"flat": 0.0, "terraced house": 0.05, "detached house": 0.16}
+DISTRICTS: Final = {
+    "centre": 0.22,
+    "harbour": 0.05,
+    "mills": -0.18,
+    "north hill": 0.02,
+    "old town": 0.12,
+    "riverside": -0.05,
+    "university": 0.08,
+    "west end": -0.12,
+}
+CONDITIONS: Final = {"poor": -0.18, "fair": -0.05, "good": 0.04, "renewed": 0.16}
+"""What each adds to the log price."""
 FEATURES: Final = ("kind", "district", "condition", "living_area", "rooms", "garden_area", "age", "distance_km")
 PRICED: Final = (RESIDUAL, LOSS)
 """What shows a change of prices, once sales are known."""
@@ -83,7 +103,7 @@ class Truth:
 
 
 class Planned(NamedTuple):
-    """A change that will come: on `earliest`, or later where the operator is busy; None: as soon as it is apart."""
+    """A change that will come: on the day `earliest` where that is fixed, else as soon after it as the operator is not busy."""
 
     begin: Callable[[int], Truth]
     earliest: int
@@ -109,6 +129,62 @@ def day_start(day: int) -> int:
     return DAY_ZERO + day * DAY
 
 
+def day_of(at: int) -> int:
+    """The day of the story in which a moment lies."""
+    return (at - DAY_ZERO) // DAY
+
+
+def date_of(at: int) -> str:
+    """A moment as a date, for people."""
+    return datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d")
+
+
+class World(Protocol):
+    """What a story needs to know of its world."""
+
+    @property
+    def name(self) -> str:
+        """What the deployment is called."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """Name of the error that people are shown."""
+        ...
+
+    @property
+    def live(self) -> int:
+        """First day that is served; the days before it train the model and are its reference."""
+        ...
+
+    @property
+    def trained(self) -> int:
+        """First day of the reference."""
+        ...
+
+    @property
+    def label_days(self) -> tuple[int, int]:
+        """A label is known after so many days at least and at most."""
+        ...
+
+    @property
+    def planned(self) -> tuple[Planned, ...]:
+        """What will change, in order."""
+        ...
+
+    def day(self, day: int, truths: Sequence[Truth] = ()) -> Sales:
+        """The rows of one day in a world in which these changes happen."""
+        ...
+
+    def loss(self, label: NDArray[Any], prediction: NDArray[Any]) -> Floats:
+        """Error per row, such that means add up."""
+        ...
+
+    def summary(self, mean_loss: float) -> float:
+        """The metric, from the mean of `loss`."""
+        ...
+
+
 def inflation(onset: int) -> Truth:
     """Prices climb while houses stay the same."""
     return Truth("inflation", onset, onset + INFLATION_DAYS, None, frozenset(PRICED), "gradual", "concept")
@@ -132,16 +208,16 @@ class Houses:
 
     seed: int
     quiet: bool = False
-    name: str = field(default="houses", init=False)
-    label: str = field(default="price", init=False)
-    key: str = field(default="sale", init=False)
-    timestamp: str = field(default="listed", init=False)
-    error: str = field(default="RMSE of log price", init=False)
-    live: int = field(default=LIVE, init=False)
-    """First day that is served."""
-    label_lag: float = field(default=sum(LABEL_DAYS) / 2, init=False)
-    """Mean days until a label is known."""
+    name: str = "houses"
+    label: str = "price"
+    key: str = "sale"
+    timestamp: str = "listed"
+    metric: str = "RMSE of log price"
+    trained: int = TRAINED
+    live: int = LIVE
+    label_days: tuple[int, int] = LABEL_DAYS
 
+    @property
     def planned(self) -> tuple[Planned, ...]:
         """What will change, in order."""
         if self.quiet:
@@ -149,8 +225,16 @@ class Houses:
         return (
             Planned(inflation, 488, fixed=True),
             Planned(square_metres, 800, fixed=False),
-            Planned(pandemic, 845, fixed=False),
+            Planned(pandemic, 855, fixed=False),
         )
+
+    def loss(self, label: NDArray[Any], prediction: NDArray[Any]) -> Floats:
+        """Squared error of the log price (a relative error of a few per cent in words)."""
+        return np.asarray((np.log(label) - np.log(prediction)) ** 2, dtype=np.float64)
+
+    def summary(self, mean_loss: float) -> float:
+        """Root mean square."""
+        return float(np.sqrt(mean_loss))
 
     def day(self, day: int, truths: Sequence[Truth] = ()) -> Sales:
         """The sales of one day in a world in which these changes happen."""
@@ -168,7 +252,7 @@ class Houses:
             log_price += np.where(houses["kind"] == "flat", -0.12, 0.10)
         if "square metres" in active:
             houses["living_area"] = np.round(houses["living_area"] / SQUARE_FEET)
-        lag = rng.uniform(*(days * DAY for days in LABEL_DAYS), n).astype(np.int64)
+        lag = rng.integers(LABEL_DAYS[0] * DAY, LABEL_DAYS[1] * DAY, n)
         houses["sale"] = np.array([f"{day:04d}-{i:03d}" for i in range(n)], dtype=object)
         houses["listed"] = np.array([str(t) + "Z" for t in listed.astype("datetime64[us]")], dtype=object)
         return Sales(day, houses, listed, np.round(np.exp(log_price), -2), listed + lag)
@@ -182,9 +266,9 @@ def _houses(rng: np.random.Generator, n: int, flats: float) -> Table:
     age = rng.gamma(2.0, 18.0, n)
     distance = rng.gamma(3.0, np.array([0.8, 1.3, 2.0])[kind], n)
     table: Table = {
-        "kind": np.array(KINDS, dtype=object)[kind],
-        "district": np.array(DISTRICTS, dtype=object)[rng.integers(0, len(DISTRICTS), n)],
-        "condition": np.array(CONDITIONS, dtype=object)[rng.choice(4, n, p=(0.1, 0.3, 0.4, 0.2))],
+        "kind": np.array([*KINDS], dtype=object)[kind],
+        "district": np.array([*DISTRICTS], dtype=object)[rng.integers(0, len(DISTRICTS), n)],
+        "condition": np.array([*CONDITIONS], dtype=object)[rng.choice(4, n, p=(0.1, 0.3, 0.4, 0.2))],
         "living_area": np.round(area),
         "rooms": np.clip(np.round(area / 330.0 + 0.7 * rng.standard_normal(n)), 1, 12),
         "garden_area": np.round(garden),
@@ -196,14 +280,9 @@ def _houses(rng: np.random.Generator, n: int, flats: float) -> Table:
 
 def _log_price(houses: Table) -> Floats:
     """What a house is worth before noise and before anything changes."""
-    kind, district, condition = (
-        np.searchsorted(np.array(names), houses[column].astype(str), sorter=np.argsort(names))
-        for column, names in (("kind", KINDS), ("district", DISTRICTS), ("condition", CONDITIONS))
-    )
-    order = [np.argsort(names) for names in (KINDS, DISTRICTS, CONDITIONS)]
-    value = (
-        12.6 + KIND_EFFECT[order[0][kind]] + DISTRICT_EFFECT[order[1][district]] + CONDITION_EFFECT[order[2][condition]]
-    )
+    value = np.full(len(houses["kind"]), 12.6)
+    for column, effects in (("kind", KINDS), ("district", DISTRICTS), ("condition", CONDITIONS)):
+        value += [effects[name] for name in houses[column]]
     value += 0.75 * np.log(houses["living_area"] / 1000.0) + 0.01 * houses["rooms"]
     value += 0.03 * np.log1p(houses["garden_area"] / 500.0) - 0.03 * houses["distance_km"]
     age = np.nan_to_num(houses["age"], nan=36.0)

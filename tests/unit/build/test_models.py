@@ -8,6 +8,7 @@ import pytest
 import xgboost
 from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -36,6 +37,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor
@@ -94,6 +96,8 @@ REGRESSORS: dict[str, Any] = {
         boosting_type="rf", subsample=0.5, subsample_freq=1, n_estimators=5, verbose=-1, n_jobs=1
     ),
     "support vectors": SVR(),
+    "polynomial kernel": SVR(kernel="poly"),
+    "sigmoid kernel": SVR(kernel="sigmoid"),
     "neighbours": KNeighborsRegressor(),
     "vote": VotingRegressor([("a", Ridge()), ("b", RandomForestRegressor(5, random_state=0))]),
 }
@@ -226,3 +230,10 @@ def test_early_stopping_of_lightgbm(houses: Any) -> None:
     )
     assert model.best_iteration_ < 200
     prove(model, convert(model, numbers.inputs, "regression"), numbers.table, task="regression")
+
+
+def test_no_constant_is_fused_into_a_float32_attribute(houses: Any) -> None:
+    """ONNX Runtime fuses scalars beside a matrix product into FusedMatMul, whose alpha is float32."""
+    one = houses.only(["area"])
+    model = make_pipeline(StandardScaler(), PCA(1, whiten=True), Ridge(alpha=1e-3)).fit(one.frame, one.price)
+    assert prove(model, convert(model, one.inputs, "regression"), one.table, task="regression").max_difference < 1e-12

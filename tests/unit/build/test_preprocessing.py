@@ -57,9 +57,7 @@ def test_numbers_before_exact_trees(houses: Any, name: str) -> None:
     assert prove(model, convert(model, houses.inputs, "regression"), houses.table, task="regression").beyond == 0
 
 
-@pytest.mark.parametrize(
-    "function", [np.log, np.log1p, np.log10, np.sqrt, np.square, np.exp, np.abs, np.floor, np.cos]
-)
+@pytest.mark.parametrize("function", [np.log, np.log1p, np.log10, np.sqrt, np.square, np.exp, np.abs, np.floor, np.cos])
 def test_numpy_functions_before_trees(houses: Any, function: Any) -> None:
     """The rows of the table lie on the thresholds' own values; not one may fall off its side by a rounded last bit."""
     small = FunctionTransformer(function, feature_names_out="one-to-one")

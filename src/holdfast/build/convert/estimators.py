@@ -59,9 +59,8 @@ def logistic(graph: Graph, decision: str, labels: Sequence[Any]) -> str:
 def affine(graph: Graph, matrix: str, coefficients: Any, intercept: Any) -> str:
     """The product x @ coefficients.T + intercept."""
     weights = np.atleast_2d(np.asarray(coefficients, dtype=np.float64))
-    product = graph.op("MatMul", matrix, graph.constant(np.ascontiguousarray(weights.T)))
     shift = np.broadcast_to(np.asarray(intercept, dtype=np.float64).ravel(), (len(weights),))
-    return graph.op("Add", product, graph.row(shift))
+    return graph.product(matrix, weights.T, graph.row(shift))
 
 
 def linear_regression(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
@@ -242,7 +241,7 @@ def support_vectors(graph: Graph, frame: Frame, model: Any, path: Path) -> Answe
 
 def _kernel(graph: Graph, matrix: str, model: Any, path: Path) -> str:
     vectors = np.asarray(model.support_vectors_, dtype=np.float64)
-    product = graph.op("MatMul", matrix, graph.constant(np.ascontiguousarray(vectors.T)))
+    product = graph.product(matrix, vectors.T)
     gamma = graph.number(float(model._gamma))  # noqa: SLF001 - "scale" and "auto" resolved
     if model.kernel == "linear":
         return product

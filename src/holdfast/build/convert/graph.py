@@ -115,6 +115,13 @@ class Graph:
         """A float64 scalar."""
         return self.constant(np.array(value, dtype=np.float64))
 
+    def product(self, matrix: str, weights: NDArray[np.float64], *shift: str) -> str:
+        """The matrix product matrix @ weights (+ shift), float64.
+
+        By Gemm and not MatMul: next to a MatMul, ONNX Runtime fuses a constant factor into an attribute in float32.
+        """
+        return self.op("Gemm", matrix, self.constant(np.ascontiguousarray(weights, dtype=np.float64)), *shift)
+
     def row(self, values: Any) -> str:
         """A float64 row [1, k] that broadcasts over the rows of a matrix."""
         return self.constant(np.asarray(values, dtype=np.float64).reshape(1, -1))

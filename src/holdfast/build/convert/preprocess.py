@@ -235,7 +235,7 @@ def bins(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
 def project(graph: Graph, frame: Frame, step: Any, path: Path) -> Frame:
     """PCA and TruncatedSVD: a matrix product, minus the projected mean, divided by the spread when whitening."""
     components = np.asarray(step.components_, dtype=np.float64)
-    matrix = graph.op("MatMul", graph.matrix(frame, step, path), graph.constant(np.ascontiguousarray(components.T)))
+    matrix = graph.product(graph.matrix(frame, step, path), components.T)
     if getattr(step, "mean_", None) is not None:
         matrix = graph.op("Sub", matrix, graph.row(np.asarray(step.mean_).reshape(1, -1) @ components.T))
     if getattr(step, "whiten", False):

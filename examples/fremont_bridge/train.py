@@ -29,7 +29,7 @@ def main(source, out):
     out.mkdir(parents=True, exist_ok=True)
     data = duckdb.read_parquet(str(source)).df().dropna(subset=LABEL)
     time = data[TIME].dt
-    data = data.assign(hour=time.hour, weekday=time.weekday, day_of_year=time.day_of_year)[[TIME, *FEATURES, LABEL]]
+    data = data.assign(hour=time.hour, weekday=time.day_of_week, day_of_year=time.day_of_year)[[TIME, *FEATURES, LABEL]]
     data[LABEL] = data[LABEL].astype(float)
     parts = {
         "original": data[(time.year >= 2013) & (time.year <= 2016)],

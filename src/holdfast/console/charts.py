@@ -137,7 +137,7 @@ def _error(view: DeploymentView) -> LineTrack:
         if reference is not None
         else "",
         reference_band=band,
-        empty="no labels yet: holdfast label FILE --with NAME",
+        empty="no labels yet",
     )
 
 

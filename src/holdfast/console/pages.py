@@ -19,6 +19,7 @@ from holdfast.console import charts
 from holdfast.console.words import FILTERS
 from holdfast.core.alarm import Alarm
 from holdfast.figures import stylesheet
+from holdfast.predictions.compact import clock
 from holdfast.web import acts, openapi
 from holdfast.web.site import twin
 
@@ -99,7 +100,8 @@ class _Console:
     def alarms(self, _: Request) -> dict[str, Any]:
         with self._site.database.begin() as stores:
             found = stores.alarms.find()
-        return {"schema": 1, "at": self._site.clock(), "alarms": found[::-1]}
+            clocks = {a.deployment: clock(stores, a.deployment, self._site.clock()) for a in found}
+        return {"schema": 1, "at": self._site.clock(), "clocks": clocks, "alarms": found[::-1]}
 
     def alarm(self, request: Request) -> Alarm:
         with self._site.database.begin() as stores:

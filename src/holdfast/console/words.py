@@ -26,6 +26,7 @@ STATES = {
     "unwatched": ("?", "unwatched"),
     "no data": ("…", "no data"),
 }
+MANY = 1e6
 SHAPES = {"sudden": "sudden", "gradual": "gradual", "unknown": "not yet known"}
 
 
@@ -58,6 +59,17 @@ def size(count: int) -> str:
 def column(name: str) -> str:
     """A column's name for people: `__residual__` is our own."""
     return TITLES.get(name, name)
+
+
+def monitor(key: str) -> str:
+    """A monitor's key, `column:score`, for people."""
+    name, _, score = key.partition(":")
+    return f"{column(name)} ({score.replace(':', ' ').replace('_', ' ')})" if score else column(name)
+
+
+def times(ratio: float) -> str:
+    """How many times the alarm line: nobody needs the digits of a catastrophe."""
+    return f"{number(ratio)} times" if ratio < MANY else "more than a million times"
 
 
 def onset(alarm: Alarm) -> str:
@@ -108,6 +120,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "error": error,
     "interval": interval,
     "minute": minute,
+    "monitor": monitor,
     "number": number,
     "onset": onset,
     "percent": percent,
@@ -116,4 +129,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "short": short,
     "size": size,
     "state": state,
+    "times": times,
 }

@@ -22,6 +22,10 @@ LEFT, RIGHT = 64.0, 14.0
 TITLE, LINE_HEIGHT, LANE, GAP, AXIS = 20.0, 76.0, 20.0, 14.0, 26.0
 TEXT_WIDTH = 6.4
 """Average width of a letter at the figure's text size; only decides whether a label fits into its bar."""
+HEAD_WIDTH = 7.8
+"""The same for the bold letters of a track's title."""
+MOST_LANES = 8
+"""With more, labels beside bars are left out: they are what needs the room (titles and table still have them)."""
 
 
 class Span(NamedTuple):
@@ -153,10 +157,13 @@ def _marker(marker: Marker, axis: _Axis, bottom: float) -> Html:
 def _span_track(track: SpanTrack, axis: _Axis, top: float) -> tuple[Html, float]:
     parts = [_label(LEFT, top + 12, track.title, class_="hf-head")]
     if not track.spans:
-        parts.append(_label(LEFT + 8 + TEXT_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
+        parts.append(_label(LEFT + 10 + HEAD_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
         return element("g", {}, *parts), TITLE
-    bars = [_bar(span, axis) for span in track.spans]
+    bars = [_bar(span, axis, beside=True) for span in track.spans]
     lanes = _lanes(bars)
+    if max(lanes) >= MOST_LANES:
+        bars = [_bar(span, axis, beside=False) for span in track.spans]
+        lanes = _lanes(bars)
     parts += [
         _span(span, bar, axis, top + TITLE + lane * LANE)
         for span, bar, lane in zip(track.spans, bars, lanes, strict=True)
@@ -173,19 +180,21 @@ class _Bar(NamedTuple):
     width: float
     label_x: float
     anchor: str
-    inside: bool
+    label: Literal["inside", "beside", "none"]
 
 
-def _bar(span: Span, axis: _Axis) -> _Bar:
+def _bar(span: Span, axis: _Axis, *, beside: bool) -> _Bar:
     x, width = axis.x(span.start), max(axis.x(span.end) - axis.x(span.start), 3.0)
     times = [axis.x(t) for t in (span.onset, span.low, span.high) if t is not None]
     left, right = min(x, *times) if times else x, max(x + width, *times) if times else x + width
     text = len(span.label) * TEXT_WIDTH + 10
     if text <= width:
-        return _Bar(left, right, x, width, x + 5, "start", inside=True)
+        return _Bar(left, right, x, width, x + 5, "start", "inside")
+    if not beside:
+        return _Bar(left, right, x, width, x, "start", "none")
     if right + text <= WIDTH - RIGHT:
-        return _Bar(left, right + text, x, width, right + 5, "start", inside=False)
-    return _Bar(max(left - text, 0.0), right, x, width, left - 8, "end", inside=False)
+        return _Bar(left, right + text, x, width, right + 5, "start", "beside")
+    return _Bar(max(left - text, 0.0), right, x, width, left - 8, "end", "beside")
 
 
 def _lanes(bars: Sequence[_Bar]) -> list[int]:
@@ -208,9 +217,9 @@ def _span(span: Span, bar: _Bar, axis: _Axis, y: float) -> Html:
     if span.onset is not None:
         parts += _onset(span, axis, middle)
     parts.append(element("rect", {"class": f"hf-span hf-{span.kind}", **box}))
-    parts.append(
-        _label(bar.label_x, y + 12, span.label, bar.anchor, class_="hf-onbar" if bar.inside else "hf-text hf-beside")
-    )
+    if bar.label != "none":
+        class_ = "hf-onbar" if bar.label == "inside" else "hf-text hf-beside"
+        parts.append(_label(bar.label_x, y + 12, span.label, bar.anchor, class_=class_))
     return element("g", {}, *parts)
 
 
@@ -262,7 +271,7 @@ def _line_track(track: LineTrack, axis: _Axis, top: float) -> tuple[Html, float]
     parts = [_label(LEFT, top + 12, track.title, class_="hf-head")]
     drawable = [p for p in track.points if math.isfinite(p.value)]
     if not drawable:
-        parts.append(_label(LEFT + 8 + TEXT_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
+        parts.append(_label(LEFT + 10 + HEAD_WIDTH * len(track.title), top + 12, track.empty, class_="hf-muted"))
         return element("g", {}, *parts), TITLE
     low, high = _range(track)
     place = _Vertical(low, high, top + TITLE, top + TITLE + LINE_HEIGHT)

@@ -119,35 +119,54 @@ def read_state(stores: Stores, state: Deployment, now: int) -> DeploymentState:
 
 
 def row_of(sources: Sources, state: DeploymentState, serving: Server) -> Row:
-    """One deployment in a line."""
+    """One deployment in a line; a live release that cannot be opened is what is wrong, not a reason to say nothing."""
     d = state.deployment
-    release = sources.release(d.live)
     open_alarms = tuple(a for a in reversed(state.alarms) if a.open)
-    monitoring = _monitoring(release.profile, state, sources.per_year, running=serving.keeping)
-    labelled = state.events[-MEASURED_WINDOWS:]
-    promised = release.profile.performance.get("rmse" if release.manifest.task == "regression" else "error_rate")
-    health, reason = _health(state, open_alarms, monitoring, serving.trouble)
-    return Row(
+    row = Row(
         name=d.name,
-        state=health,
-        reason=reason,
+        state="alarm",
+        reason="",
         clock=state.clock,
-        task=release.manifest.task,
-        model=release.manifest.model.uri,
+        task="",
+        model="",
         live=d.live,
         since=d.since,
+        previous=d.previous[-1] if d.previous else "",
         canary=d.canary,
         canary_share=d.canary_share,
         rows=sum(w.rows for w in state.windows),
         refused=int(sum(w.sums.get("refused", 0.0) for w in state.windows)),
         recent=_recent(state.windows),
-        window=_window_words(release.profile),
+        window="",
         last_prediction=max((w.end for w in state.windows), default=None),
         latency=_latency(state.windows[-RECENT:]),
-        performance=series.measured(release.contract.output, labelled, promised),
+        performance=None,
         alarms=open_alarms,
         labels=_labels(state),
         disk_bytes=disk_bytes(sources.log / d.name),
+        monitoring=Monitoring(running=serving.keeping, looked_until=None, behind=0, rate=""),
+    )
+    try:
+        release = sources.release(d.live)
+        return _of_release(row, release, state, sources.per_year, serving)
+    except HoldfastError as bad:
+        return msgspec.structs.replace(row, reason=f"the live release cannot be used: {bad}")
+
+
+def _of_release(row: Row, release: ReleaseView, state: DeploymentState, per_year: float, serving: Server) -> Row:
+    """The line with what only the release knows: task, promise, and what the monitors watch."""
+    task = release.manifest.task
+    promised = release.profile.performance.get("rmse" if task == "regression" else "error_rate")
+    monitoring = _monitoring(release.profile, state, per_year, running=serving.keeping)
+    health, reason = _health(state, row.alarms, monitoring, serving.trouble)
+    return msgspec.structs.replace(
+        row,
+        state=health,
+        reason=reason,
+        task=task,
+        model=release.manifest.model.uri,
+        window=_window_words(release.profile),
+        performance=series.measured(release.contract.output, state.events[-MEASURED_WINDOWS:], promised),
         monitoring=monitoring,
     )
 

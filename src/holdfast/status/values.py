@@ -101,6 +101,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     live: str
     since: int
+    previous: str
+    """The release that a rollback returns to; empty: there is none."""
     canary: str
     canary_share: float
     rows: int

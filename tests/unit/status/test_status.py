@@ -150,6 +150,15 @@ def test_a_deployment_without_predictions(town, tmp_path):
     assert view.start < view.end
 
 
+def test_a_release_that_cannot_be_opened_is_what_is_wrong(town, tmp_path):
+    database, _ = town
+    sources = status.Sources(database, houses.Town({}).release, list, tmp_path, tmp_path)
+    row = status.overview(sources, NOW).deployments[0]
+    assert row.state == "alarm"
+    assert row.reason.startswith("the live release cannot be used: no release")
+    assert row.rows > 0
+
+
 def test_an_empty_workspace_and_an_unknown_name(tmp_path):
     sources = status.Sources(MemoryDatabase(), houses.Town({}).release, list, tmp_path, tmp_path)
     assert status.overview(sources, NOW).deployments == ()

@@ -69,10 +69,13 @@ class Follower(Generic[Loaded]):
         self.report()
 
     async def follow(self) -> None:
-        """For ever."""
+        """For ever; a full disk keeps us from reporting, not from answering."""
         while True:
             await asyncio.sleep(POLL_S)
-            await self.step()
+            try:
+                await self.step()
+            except OSError as bad:
+                sys.stderr.write(f"{self._name}: {bad}\n")
 
     def report(self) -> None:
         """Say which generation is in force here."""

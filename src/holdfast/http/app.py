@@ -1,0 +1,228 @@
+"""What the inference port answers: translates requests for the data plane, and its answers for the wire.
+
+No rule lives here. Guards that belong to HTTP do: who may ask (the `Host` header against DNS rebinding, `Origin` against
+pages that steer a browser on this machine), packed bodies, and whether a request leaves the event loop (`pace`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+import traceback
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from holdfast.errors import HoldfastError, MalformedRequest, Overloaded, ServeError, TooLarge
+from holdfast.http.pace import Pace
+from holdfast.http.problems import JSON, Refused, Reply, json, problem
+from holdfast.http.routes import Action, MethodNotAllowed, action
+from holdfast.predictions.log import encode
+from holdfast.serve import dataplane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from holdfast.http.protocol import Request
+
+    Label = Callable[[str, bytes], tuple[int, dict[str, Any], Sequence[bytes]]]
+
+__all__ = ["LOOPBACK", "App"]
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
+THREADS: Final = min(4, os.cpu_count() or 1)
+QUEUE: Final = 64
+"""Slow requests that wait for a thread; more are turned away at once, so that those accepted stay in time."""
+
+
+class App:
+    """Handles complete requests. `plan` may be swapped at any time; a request keeps the one that it began with.
+
+    Args:
+        plan: what answers.
+        state: counters, ids and clock of this process.
+        label: takes labels for a deployment: (name, body) -> (status, answer, log frames).
+        control: address of the control port.
+        hosts: names under which this port answers; None: any.
+        max_body: bytes of a body, also unpacked.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: dataplane.LoadedPlan,
+        state: dataplane.ServeState,
+        label: Label,
+        control: str = "",
+        hosts: frozenset[str] | None = LOOPBACK,
+        max_body: int = 16 << 20,
+    ) -> None:
+        self._plan = plan
+        self._state = state
+        self._label = label
+        self._control = control
+        self._hosts = hosts
+        self._max_body = max_body
+        self._known_hosts: set[str] = set()
+        self._pace = Pace()
+        self._threads = ThreadPoolExecutor(THREADS, "predict")
+        self._out = 0
+
+    def follow(self, plan: dataplane.LoadedPlan) -> None:
+        """Let this plan answer from now on."""
+        self._plan = plan
+        self._pace.forget()
+
+    def close(self) -> None:
+        """Wait for the threads."""
+        self._threads.shutdown()
+
+    def handle(self, request: Request, later: Callable[[Reply], None]) -> Reply | None:
+        """The reply, or None and `later(reply)` on the event loop when it left the loop. Never raises."""
+        try:
+            self._admit(request)
+            asked = action(request.method, request.target)
+            if asked.verb not in _WORK:
+                return self._tell(asked)
+            size = len(request.body)
+            if self._pace.slow(asked, size):
+                return self._leave(asked, request, later)
+            began = time.perf_counter()
+            reply = self._work(asked, request, self._plan)
+            self._learn(asked, size, reply, time.perf_counter() - began)
+        except Exception as bad:  # noqa: BLE001 - one request must not end the others
+            return _trouble(bad)
+        return reply
+
+    # ------------------------------------------------------------------------------------------ who may ask
+
+    def _admit(self, request: Request) -> None:
+        if self._hosts is None:
+            return
+        headers = request.headers
+        host = headers.get("host", "")
+        if host not in self._known_hosts:
+            if _hostname(host) not in self._hosts:
+                raise Refused(
+                    f"this server does not answer for host '{host[:80]}'",
+                    "header Host",
+                    "use the address that `holdfast serve` printed",
+                    status=421,
+                )
+            if len(self._known_hosts) < 64:
+                self._known_hosts.add(host)
+        if request.method == "POST" and ("origin" in headers or "sec-fetch-site" in headers):
+            site = headers.get("sec-fetch-site", "none")
+            if site not in {"same-origin", "none"} or urlsplit(headers.get("origin", f"//{host}")).netloc != host:
+                raise Refused("another site's page may not ask here", "header Origin", "ask from a program", status=403)
+
+    # ------------------------------------------------------------------------------------------ work
+
+    def _learn(self, asked: Action, size: int, reply: Reply, seconds: float) -> None:
+        if reply.status == 200:  # else anybody could fill the memory with names that do not exist
+            self._pace.measured(asked, size, seconds)
+
+    def _leave(self, asked: Action, request: Request, later: Callable[[Reply], None]) -> None:
+        if self._out >= QUEUE:
+            raise Overloaded("too many slow requests at once", f"model '{asked.name}'", "try again in a second")
+        loop = asyncio.get_running_loop()
+        plan = self._plan
+
+        def work() -> None:
+            # The thread's own time: waiting for the interpreter must not make a quick model look slow for ever.
+            began = time.thread_time()
+            try:
+                reply = self._work(asked, request, plan)
+            except Exception as bad:  # noqa: BLE001 - see handle
+                reply = _trouble(bad)
+            loop.call_soon_threadsafe(back, reply, time.thread_time() - began)
+
+        def back(reply: Reply, seconds: float) -> None:
+            self._out -= 1
+            self._learn(asked, len(request.body), reply, seconds)
+            later(reply)
+
+        self._out += 1
+        self._threads.submit(work)
+
+    def _work(self, asked: Action, request: Request, plan: dataplane.LoadedPlan) -> Reply:
+        """What takes time; runs in the loop or in a thread."""
+        packing = request.headers.get("content-encoding")
+        body = _unpacked(request.body, packing, self._max_body) if packing else request.body
+        if asked.verb == "label":
+            status, told, frames = self._label(asked.name, body)
+            return json(status, told, frames)
+        route = asked.verb
+        answer = dataplane.predict(body, route, asked.name, asked.version, request.headers, plan, self._state)
+        frames = () if answer.record is None else (encode(answer.record),)
+        return Reply(answer.status, answer.body, JSON, answer.headers, frames)
+
+    def _tell(self, asked: Action) -> Reply:
+        """What needs no body."""
+        plan, name, version = self._plan, asked.name, asked.version
+        match asked.verb:
+            case "index":
+                return json(
+                    200, {"name": "holdfast", "is": "the inference port", "speaks": "/v2", "control": self._control}
+                )
+            case "metrics":
+                return Reply(200, self._state.metrics.render(), METRICS)
+            case "live":
+                return json(200, {"live": True})
+            case "ready":
+                return json(200, {"ready": True})
+            case "server":
+                return json(200, dataplane.server_metadata())
+            case "metadata":
+                return json(200, dataplane.metadata(name, version, plan))
+            case _:
+                return json(200, dataplane.ready(name, version, plan))
+
+
+_WORK: Final = frozenset({"rows", "infer", "label"})
+
+
+def _trouble(bad: Exception) -> Reply:
+    if isinstance(bad, MethodNotAllowed):
+        return problem(bad, (("allow", bad.allowed),))
+    if isinstance(bad, HoldfastError):
+        return problem(bad)
+    sys.stderr.write("".join(traceback.format_exception(bad)))
+    wrong = ServeError("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
+    wrong.status = 500  # type: ignore[misc]
+    return problem(wrong)
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _unpacked(body: bytes, packing: str, limit: int) -> bytes:
+    """A body as it was before gzip; never more than `limit` bytes are unpacked."""
+    if packing.lower() == "identity":
+        return body
+    if packing.lower() not in {"gzip", "x-gzip"}:
+        raise Refused(
+            f"content coding '{packing[:40]}' is not known", "header Content-Encoding", "use gzip", status=415
+        )
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        found = unpacker.decompress(body, limit + 1)
+    except zlib.error as bad:
+        raise MalformedRequest(
+            f"the body is not gzip: {bad}", next_step="send it packed or say that it isn't"
+        ) from None
+    if len(found) > limit:
+        raise TooLarge(f"the unpacked body is larger than {limit / (1 << 20):g} MiB", next_step="send fewer rows")
+    if not unpacker.eof or unpacker.unused_data:
+        raise MalformedRequest(
+            "the packed body is cut off or has something behind it", next_step="send one gzip stream"
+        )
+    return found

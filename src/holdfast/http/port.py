@@ -1,0 +1,144 @@
+"""The inference port: accepts connections, ends each tick of the event loop with one log write, sweeps, drains.
+
+A *tick* is what the loop does between two waits for the network. Its answers are held until everything that is ready has been
+read; then their log frames are appended with one write, and only then do they go out: no acknowledged prediction is lost
+when the process is killed. If the log cannot be written, those requests are answered 503 with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from holdfast.errors import HoldfastError, ServeError
+from holdfast.http.problems import problem
+from holdfast.http.protocol import Connection, Limits
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from holdfast.http.problems import Reply
+    from holdfast.http.protocol import Request
+
+__all__ = ["InferencePort", "serve"]
+
+SWEEP_S: Final = 1.0
+SETTLE_S: Final = 0.05
+"""Drain reads what had already reached us before it closes connections that ask nothing."""
+
+
+class InferencePort:
+    """All connections of one process; `protocol.Port` for each of them.
+
+    Args:
+        handle: the application; gives the reply, or None and calls its second argument later. Never raises.
+        append: writes log frames or raises; `predictions.log.Writer.append`.
+    """
+
+    def __init__(
+        self,
+        handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
+        append: Callable[[list[bytes]], None],
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+    ) -> None:
+        self.handle = handle
+        self.limits = limits
+        self.draining = False
+        self.bodies = 0
+        self.connections: set[Connection] = set()
+        self._append = append
+        self._waiting: list[Connection] = []
+        self._loop = asyncio.get_running_loop()
+        self._acceptor: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+        self.sweep(time.monotonic())
+
+    # ------------------------------------------------------------------------------------------ for connections
+
+    def opened(self, connection: Connection) -> None:
+        """A client came."""
+        self.connections.add(connection)
+        self._empty.clear()
+
+    def closed(self, connection: Connection) -> None:
+        """A client is gone."""
+        self.connections.discard(connection)
+        if not self.connections:
+            self._empty.set()
+
+    def hold(self, connection: Connection) -> None:
+        """Release this connection's answers at the end of the tick."""
+        if not self._waiting:
+            self._loop.call_soon(self._end_of_tick)
+        self._waiting.append(connection)
+
+    def _end_of_tick(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        frames = [frame for connection in waiting for frame in connection.frames]
+        unlogged: Reply | None = None
+        if frames:
+            try:
+                self._append(frames)
+            except HoldfastError as bad:
+                unlogged = problem(bad)
+            except Exception as bad:  # noqa: BLE001 - whatever it was: what is not logged is not answered
+                unlogged = problem(
+                    ServeError(f"the prediction log cannot be written: {bad}", "", "see the server's messages")
+                )
+        for connection in waiting:
+            connection.release(unlogged)
+
+    # ------------------------------------------------------------------------------------------ life
+
+    async def start(self, listener: socket.socket) -> None:
+        """Accept clients."""
+        self._acceptor = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
+        self._sweeper = self._loop.create_task(self._sweep_on())
+
+    async def _sweep_on(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.sweep(time.monotonic())
+
+    def sweep(self, now: float) -> None:
+        """Move the coarse clock; let go of clients that are too slow."""
+        self.now = now
+        self.date = formatdate(usegmt=True)
+        for connection in list(self.connections):
+            connection.sweep(now)
+
+    async def drain(self, grace_s: float = 10.0) -> None:
+        """Accept nobody, answer whoever has begun to ask, close; after `grace_s` the rest is cut off."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+        self.draining = True
+        await asyncio.sleep(SETTLE_S)
+        for connection in list(self.connections):
+            connection.drain()
+        if self.connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), grace_s)
+        for connection in list(self.connections):
+            connection.cut()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        await asyncio.sleep(0)  # the last tick
+
+
+async def serve(
+    listener: socket.socket,
+    handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
+    append: Callable[[list[bytes]], None],
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+) -> InferencePort:
+    """Answer on this socket from now on, until `drain()`."""
+    port = InferencePort(handle, append, limits)
+    await port.start(listener)
+    return port

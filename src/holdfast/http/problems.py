@@ -1,0 +1,90 @@
+"""Replies, and errors as replies: RFC 9457 problems with the member `error` that Open Inference Protocol clients read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from holdfast.errors import HoldfastError, InvalidInput
+
+__all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "as_problem", "json", "problem"]
+
+JSON: Final = "application/json"
+PROBLEM: Final = "application/problem+json"
+RETRY: Final = (("retry-after", "1"),)
+
+
+class Reply(NamedTuple):
+    """An answer, and the log frames that must be written before it goes out."""
+
+    status: int
+    body: bytes
+    media: str = JSON
+    headers: tuple[tuple[str, str], ...] = ()
+    frames: tuple[bytes, ...] = ()
+
+
+class Refused(HoldfastError):
+    """Not done by this port."""
+
+    code = "HF320"
+
+    def __init__(self, what: str, where: str = "", next_step: str = "", *, status: int) -> None:
+        super().__init__(what, where, next_step)
+        self.status = status  # type: ignore[misc]
+
+
+class HeadTooLarge(InvalidInput):
+    """Target and headers are larger than this server takes."""
+
+    code = "HF303"
+    status = 431
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the headers are larger than {limit >> 10} KiB", next_step="send fewer or shorter headers")
+
+
+class TooSlow(InvalidInput):
+    """A request began and did not end."""
+
+    code = "HF304"
+    status = 408
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(
+            f"the request was not complete after {limit:g} s",
+            next_step="send it faster, or raise [serve] request_timeout_s",
+        )
+
+
+def as_problem(error: HoldfastError) -> dict[str, Any]:
+    """The members of a problem."""
+    told = str(error)
+    found: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": told,
+        "code": error.code,
+        "where": error.where,
+        "next": error.next_step,
+        "error": told,
+    }
+    if isinstance(error, InvalidInput):
+        found |= {name: value for name, value in (("field", error.field), ("row", error.row)) if value is not None}
+    return found
+
+
+def problem(error: HoldfastError, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
+    """An error as a reply; who is turned away for load is told when to come back."""
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers += RETRY
+    return Reply(error.status, msgspec.json.encode(as_problem(error)), PROBLEM, headers)
+
+
+def json(status: int, value: Any, frames: Sequence[bytes] = ()) -> Reply:
+    """A value as a JSON reply."""
+    return Reply(status, msgspec.json.encode(value), JSON, (), tuple(frames))

@@ -1,0 +1,75 @@
+"""What a method and a path mean: the Open Inference Protocol, rows for people, labels, health and metrics."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote
+
+from holdfast.errors import NotFound
+from holdfast.http.problems import Refused
+
+__all__ = ["Action", "MethodNotAllowed", "action"]
+
+NAME: Final = "NAME"
+GET: Final = ("GET", "HEAD")
+POST: Final = ("POST",)
+_TABLE: Final[dict[tuple[str, ...], tuple[str, tuple[str, ...]]]] = {
+    (): ("index", GET),
+    ("metrics",): ("metrics", GET),
+    ("v2",): ("server", GET),
+    ("v2", "health", "live"): ("live", GET),
+    ("v2", "health", "ready"): ("ready", GET),
+    ("v2", "models", NAME): ("metadata", GET),
+    ("v2", "models", NAME, "ready"): ("model_ready", GET),
+    ("v2", "models", NAME, "infer"): ("infer", POST),
+}
+_VERBS: Final = {"predict": "rows", "label": "label"}
+
+
+class Action(NamedTuple):
+    """What to do, and with which deployment; version None: whatever is live."""
+
+    verb: str
+    name: str = ""
+    version: str | None = None
+
+
+class MethodNotAllowed(Refused):
+    """The path exists, the method doesn't."""
+
+    def __init__(self, method: str, path: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not for {path}", "the request line", f"use {allowed[0]}", status=405)
+        self.allowed = ", ".join(allowed)
+
+
+@lru_cache(maxsize=1024)
+def action(method: str, target: str) -> Action:
+    """Read a request line; NotFound or MethodNotAllowed if it means nothing here."""
+    path = target.partition("?")[0]
+    if not path.startswith("/"):  # a proxy's absolute form
+        path = "/" + path.partition("://")[2].partition("/")[2]
+    found, allowed = _find([unquote(part) for part in path.strip("/").split("/")] if path != "/" else [])
+    if found is None:
+        raise NotFound(
+            f"there is nothing at {path[:200]}", "", "GET /v2 lists what this port speaks; see the control port"
+        )
+    if method not in allowed:
+        raise MethodNotAllowed(method, path[:200], allowed)
+    return found
+
+
+def _find(parts: list[str]) -> tuple[Action | None, tuple[str, ...]]:
+    match parts:
+        case ["v1", "models", last] if ":" in last:
+            name, _, verb = last.rpartition(":")
+            return (Action(_VERBS[verb], name), POST) if name and verb in _VERBS else (None, ())
+        case ["v2", "models", name, "versions", version, *rest] if name and version:
+            verb, allowed = _TABLE.get(("v2", "models", NAME, *rest), ("", ()))
+            return Action(verb, name, version) if verb else None, allowed
+        case ["v2", "models", name, *rest] if name:
+            verb, allowed = _TABLE.get(("v2", "models", NAME, *rest), ("", ()))
+            return Action(verb, name) if verb else None, allowed
+        case _:
+            verb, allowed = _TABLE.get(tuple(parts), ("", ()))
+            return Action(verb) if verb else None, allowed

@@ -20,7 +20,7 @@ from holdfast import api, console
 from holdfast.core.deployment import Deployment
 from holdfast.core.profile import DAY
 from holdfast.testing import MemoryDatabase
-from holdfast.web import Site, application
+from holdfast.web.site import Site, application
 
 pytestmark = pytest.mark.xdist_group("browser")
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from holdfast.api.document import document
 from holdfast.api.operations import OPERATIONS
 from holdfast.api.operations import routes as operation_routes
-from holdfast.web.site import json
+from holdfast.web.answers import json
 
 if TYPE_CHECKING:
     from starlette.requests import Request

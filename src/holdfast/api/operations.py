@@ -15,7 +15,8 @@ from holdfast.core.names import unique_prefix
 from holdfast.errors import Conflict, MalformedRequest
 from holdfast.status.values import DeploymentView, Overview, ReleaseSummary
 from holdfast.web import acts
-from holdfast.web.site import body_of, json
+from holdfast.web.answers import json
+from holdfast.web.site import body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

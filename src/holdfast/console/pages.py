@@ -21,6 +21,7 @@ from holdfast.core.alarm import Alarm
 from holdfast.figures import stylesheet
 from holdfast.predictions.compact import clock
 from holdfast.web import acts, openapi
+from holdfast.web.answers import json
 from holdfast.web.site import twin
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class _Console:
             return stores.alarms.get(request.path_params["alarm_id"])
 
     def openapi_document(self, request: Request) -> Response:
-        return openapi.answer(self._document(request))
+        return json(self._document(request))
 
     def openapi_page(self, request: Request) -> Response:
         document = self._document(request)

@@ -33,7 +33,7 @@ from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.server.child import address, assigned, listen, note, on_orphaned
-from holdfast.web import Site, application
+from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
 __all__ = ["Keeper", "Pass", "run_alone"]

@@ -1,7 +1,4 @@
-"""What the doors of the control port share: walls, errors over HTTP, pages with JSON twins, examples from a contract."""
+"""What the doors share: walls, errors over HTTP, pages with JSON twins, examples from a contract.
 
-from __future__ import annotations
-
-from holdfast.web.site import Site, application
-
-__all__ = ["Site", "application"]
+`site` is the control port's frame; `problems` is values only, so that the inference port can use it without a framework.
+"""

@@ -10,7 +10,6 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from starlette.responses import Response
 
 from holdfast.core.names import short
 from holdfast.web.problems import MEDIA_TYPE, PROBLEM_SCHEMA
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from holdfast.core.contract import Contract, Field, Output
     from holdfast.status import ReleaseView
 
-__all__ = ["answer", "curl", "example_row", "inference"]
+__all__ = ["curl", "example_row", "inference"]
 
 EXAMPLE_TIME = "2026-03-14T09:26:00Z"
 BOUNDS = {
@@ -31,11 +30,6 @@ BOUNDS = {
     "UINT16": (0, 2**16 - 1),
     "UINT32": (0, 2**32 - 1),
 }
-
-
-def answer(document: dict[str, Any]) -> Response:
-    """The document over HTTP."""
-    return Response(msgspec.json.encode(document), media_type="application/json")
 
 
 def example_row(contract: Contract) -> dict[str, Any]:

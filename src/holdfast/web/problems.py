@@ -1,19 +1,16 @@
-"""Errors over HTTP: RFC 9457 problems, with the member `error` that Open Inference Protocol clients read."""
+"""Errors over HTTP: RFC 9457 problems, with the member `error` that Open Inference Protocol clients read.
+
+Values only, no framework: a serving process may use them without loading one.
+"""
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
-
-import msgspec
-from starlette.responses import Response
+from typing import Any
 
 from holdfast.errors import HoldfastError, InvalidInput
 
-if TYPE_CHECKING:
-    from starlette.exceptions import HTTPException
-
-__all__ = ["MEDIA_TYPE", "PROBLEM_SCHEMA", "as_problem", "from_http", "problem"]
+__all__ = ["MEDIA_TYPE", "PROBLEM_SCHEMA", "as_problem", "phrase"]
 
 MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -39,7 +36,7 @@ def as_problem(error: HoldfastError) -> dict[str, Any]:
     """The body of a problem."""
     found: dict[str, Any] = {
         "type": "about:blank",
-        "title": _phrase(error.status),
+        "title": phrase(error.status),
         "status": error.status,
         "detail": str(error),
         "code": error.code,
@@ -52,19 +49,8 @@ def as_problem(error: HoldfastError) -> dict[str, Any]:
     return found
 
 
-def problem(error: HoldfastError) -> Response:
-    """The whole answer."""
-    return Response(msgspec.json.encode(as_problem(error)), status_code=error.status, media_type=MEDIA_TYPE)
-
-
-def from_http(error: HTTPException) -> HoldfastError:
-    """The framework's own refusals (no such path, wrong method) in our words."""
-    found = HoldfastError(_phrase(error.status_code).lower(), next_step="see /openapi.json")
-    found.status = error.status_code  # type: ignore[misc]
-    return found
-
-
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """A status in words."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

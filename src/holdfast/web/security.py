@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 
 from holdfast.errors import HoldfastError
-from holdfast.web.problems import problem
+from holdfast.web.answers import problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,7 +39,7 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 class Forbidden(HoldfastError):
     """Not from here."""
 
-    code = "HF320"
+    code = "HF321"
     status = 403
 
 

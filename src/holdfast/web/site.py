@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
@@ -17,7 +16,8 @@ from starlette.routing import Route
 
 from holdfast.errors import HoldfastError, TooLarge
 from holdfast.status import Sources
-from holdfast.web.problems import from_http, problem
+from holdfast.web.answers import json, problem
+from holdfast.web.problems import phrase
 from holdfast.web.security import Shield
 
 if TYPE_CHECKING:
@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from holdfast.core.ports import Database
     from holdfast.status import ReleaseView
 
-__all__ = ["JSON", "Keeper", "Site", "application", "body_of", "json", "twin", "wall_clock"]
+__all__ = ["Keeper", "Site", "application", "body_of", "twin", "wall_clock"]
 
-JSON = "application/json"
 MOST_BYTES = 1 << 20
 """No control call needs more."""
 
@@ -71,11 +70,6 @@ class Site(NamedTuple):
         return Sources(self.database, self.release, self.digests, self.log, self.run, self.per_year)
 
 
-def json(value: Any, status: int = 200) -> Response:
-    """A JSON answer."""
-    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
-
-
 def twin(path: str, read: Callable[[Request], Any], draw: Callable[[Request, Any], str]) -> list[Route]:
     """A page and its JSON twin. The twin's route stands first: a name may itself contain a dot."""
 
@@ -99,6 +93,14 @@ async def body_of(request: Request) -> bytes:
     return b"".join(parts)
 
 
+class _Framework(HoldfastError):
+    """The framework's own refusals (no such path, wrong method) in our words."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(phrase(status).lower(), next_step="see /openapi.json")
+        self.status = status  # type: ignore[misc]
+
+
 def application(routes: Sequence[Any], error_page: Callable[[Request, HoldfastError], str]) -> ASGIApp:
     """All doors of the control port behind the same walls."""
 
@@ -112,7 +114,7 @@ def application(routes: Sequence[Any], error_page: Callable[[Request, HoldfastEr
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return refuse(request, from_http(error))
+        return refuse(request, _Framework(error.status_code))
 
     handlers = {HoldfastError: ours, HTTPException: framework, Exception: ours}
     # Outside Starlette's own last resort for crashes, so that even that answer has the headers.

@@ -11,7 +11,7 @@ from tests import houses
 from holdfast import api, console
 from holdfast.api.operations import OPERATIONS
 from holdfast.testing import MemoryDatabase
-from holdfast.web import Site, application
+from holdfast.web.site import Site, application
 
 
 class Keeper:

@@ -15,7 +15,7 @@ from holdfast.console.words import ago, duration, size
 from holdfast.core.alarm import Alarm
 from holdfast.core.profile import DAY
 from holdfast.testing import MemoryDatabase
-from holdfast.web import Site, application
+from holdfast.web.site import Site, application
 
 EVIL = "<script>alert(1)</script>"
 PAGES = ("/", "/alarms", "/alarms/a1", "/deployments/house-prices", "/deployments/house-prices/api")

@@ -8,9 +8,9 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from holdfast.errors import HoldfastError, InvalidInput, NotFound
-from holdfast.web import application
 from holdfast.web.problems import as_problem
 from holdfast.web.security import CSP
+from holdfast.web.site import application
 
 
 def boom(request):
@@ -36,7 +36,7 @@ def client_of():
 def test_a_foreign_host_is_refused(client, host):
     answer = client.get("/", headers={"host": host})
     assert answer.status_code == 403
-    assert answer.json()["code"] == "HF320"
+    assert answer.json()["code"] == "HF321"
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8081", "127.0.0.1:1", "[::1]:8081", "LOCALHOST"])

@@ -1,0 +1,25 @@
+"""Values and errors as Starlette responses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.responses import Response
+
+from holdfast.web.problems import MEDIA_TYPE, as_problem
+
+if TYPE_CHECKING:
+    from holdfast.errors import HoldfastError
+
+__all__ = ["json", "problem"]
+
+
+def json(value: Any) -> Response:
+    """A JSON answer."""
+    return Response(msgspec.json.encode(value), media_type="application/json")
+
+
+def problem(error: HoldfastError) -> Response:
+    """An error as a problem, with its status."""
+    return Response(msgspec.json.encode(as_problem(error)), status_code=error.status, media_type=MEDIA_TYPE)

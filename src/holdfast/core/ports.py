@@ -276,5 +276,5 @@ class ModelRegistry(Protocol):
     def set_alias(self, name: str, alias: str, version: str) -> None: ...
 
     def list(self) -> list[dict[str, Any]]:
-        """Registered models with their versions and aliases."""
+        """Registered versions: `{name, version, aliases, run_id}` each, by name and number."""
         ...

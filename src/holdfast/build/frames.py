@@ -1,0 +1,63 @@
+"""pandas and NumPy in, Holdfast's tables out: name -> array, as `core.ports.Tables` gives them from files.
+
+Numbers become float64 with NaN, truth values stay bool, times become datetime64[us] in UTC, everything else text with None.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.errors import UsageError
+
+__all__ = ["table_of"]
+
+Table = dict[str, NDArray[Any]]
+
+
+def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
+    """A DataFrame, a mapping of columns or a 2-D array (columns x0, x1, ...), with the labels as one more column."""
+    if hasattr(X, "columns"):
+        table = {str(name): _column(X[name]) for name in X.columns}
+    elif hasattr(X, "keys"):
+        table = {str(name): _column(X[name]) for name in X}
+    else:
+        matrix = np.asarray(X)
+        if matrix.ndim != 2:
+            raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or a 2-D array")
+        table = {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
+    if y is not None:
+        name = str(getattr(y, "name", None) or label)
+        table[name] = _column(y)
+    sizes = {len(values) for values in table.values()}
+    if len(sizes) > 1:
+        raise UsageError(f"columns of different lengths: {sorted(sizes)}", "X, y", "give one label per row")
+    return table
+
+
+def _column(values: Any) -> NDArray[Any]:
+    """One column; a pandas extension type by what it holds."""
+    if getattr(getattr(values, "dt", None), "tz", None) is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    array = np.asarray(values)
+    if array.dtype.kind in "iu" or array.dtype.kind == "f":
+        return array.astype(np.float64)
+    if array.dtype.kind == "b":
+        return array
+    if array.dtype.kind == "M":
+        return array.astype("datetime64[us]")
+    plain = [None if _absent(value) else value for value in array.tolist()]
+    present = [value for value in plain if value is not None]
+    if present and all(isinstance(value, bool) for value in present):
+        return np.array([None if v is None else str(v).lower() for v in plain], dtype=object)
+    if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
+        return np.array([np.nan if value is None else float(value) for value in plain])
+    return np.array([None if value is None else str(value) for value in plain], dtype=object)
+
+
+def _absent(value: Any) -> bool:
+    """None, NaN, NaT and pandas' NA, which is neither equal nor unequal to itself."""
+    return value is None or type(value).__name__ in {"NAType", "NaTType"} or (isinstance(value, float) and isnan(value))

@@ -1,0 +1,165 @@
+"""Open a downloaded model in its own library, without running anybody's code.
+
+skops archives are opened with a fixed list of known types; boosters in their libraries' own formats; ONNX as it is. A pickle
+can run any code while it is opened: `open_model` refuses it unless told otherwise, and only a child process tells it so
+(`holdfast.build.child`), after the user's explicit word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from holdfast.errors import MissingExtra, RegistryError, UntrustedPickle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["is_pickle", "open_model"]
+
+PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle"})
+
+KNOWN_TYPES: Final = frozenset(
+    {
+        "collections.OrderedDict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMRegressor",
+        "numpy.dtype",
+        "sklearn._loss.loss.HalfTweedieLossIdentity",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.feature_selection._univariate_selection.f_classif",
+        "sklearn.feature_selection._univariate_selection.f_regression",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.tree._tree.Tree",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBRegressor",
+    }
+)
+"""Types beyond skops' own list whose construction runs no code of the file's author."""
+
+
+def model_file(folder: Path) -> tuple[str, Path]:
+    """(flavour, data file) of an MLflow model folder."""
+    said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
+    for flavour in ("onnx", "xgboost", "lightgbm", "sklearn"):
+        if flavour in said:
+            name = said[flavour].get("pickled_model") or said[flavour].get("data") or ""
+            path = (folder / name).resolve()
+            if not name or not path.is_relative_to(folder.resolve()) or not path.is_file():
+                raise RegistryError(f"the model's file '{name}' is missing", str(folder), "register the model again")
+            return flavour, path
+    known = ", ".join(sorted(str(name) for name in said))
+    raise RegistryError(
+        f"models of the flavour {known} cannot be built yet",
+        str(folder),
+        "log it as sklearn, xgboost, lightgbm or onnx",
+    )
+
+
+def is_pickle(folder: Path) -> bool:
+    """Whether opening this model means unpickling."""
+    return model_file(folder)[1].suffix.lower() in PICKLES
+
+
+def open_model(folder: Path, *, trust_pickle: bool = False) -> Any:
+    """The fitted model object (for ONNX: the file's bytes)."""
+    flavour, path = model_file(folder)
+    suffix = path.suffix.lower()
+    with _readable(path, flavour):
+        if suffix in PICKLES:
+            return _unpickle(path, trusted=trust_pickle)
+        if suffix == ".skops":
+            return _skops(path)
+        if flavour == "onnx":
+            return path.read_bytes()
+        if flavour == "xgboost":
+            return _xgboost(path)
+        return _lightgbm(path)
+
+
+def _skops(path: Path) -> Any:
+    import skops.io
+
+    untrusted = [str(name) for name in skops.io.get_untrusted_types(file=path)]
+    foreign = sorted(set(untrusted) - KNOWN_TYPES)
+    if foreign:
+        raise RegistryError(
+            f"the model contains the type {foreign[0]}, which is not known to be harmless",
+            str(path),
+            "use plain library parts, or export it to ONNX and build the .onnx file",
+        )
+    return skops.io.load(path, trusted=untrusted)
+
+
+def _xgboost(path: Path) -> Any:
+    """The scikit-learn form where the file says that it was one: only that knows its classes."""
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(path)
+    said = booster.attr("scikit_learn")
+    kind = json.loads(said).get("_estimator_type") if said else ""
+    if kind not in {"classifier", "regressor"}:
+        return booster
+    model = xgboost.XGBClassifier() if kind == "classifier" else xgboost.XGBRegressor()
+    model.load_model(path)
+    return model
+
+
+def _lightgbm(path: Path) -> Any:
+    import lightgbm
+
+    return lightgbm.Booster(model_file=str(path), params={"verbosity": -1})
+
+
+def _unpickle(path: Path, *, trusted: bool) -> Any:
+    if not trusted:
+        raise UntrustedPickle(
+            f"{path.name} is a pickle: opening it runs whatever code its author put inside",
+            str(path),
+            "if you trust whoever made it: --trust-pickle; better: save it with skops, or as ONNX",
+        )
+    with path.open("rb") as file:
+        if path.suffix.lower() == ".joblib":
+            import joblib  # type: ignore[import-untyped]
+
+            return joblib.load(file)
+        import cloudpickle  # type: ignore[import-untyped]
+
+        return cloudpickle.load(file)
+
+
+@contextlib.contextmanager
+def _readable(path: Path, flavour: str) -> Iterator[None]:
+    """What goes wrong while a library reads its file, as our errors; its warnings are not ours to repeat."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ModuleNotFoundError as bad:
+        if bad.name in {"skops", "cloudpickle", "joblib"}:
+            raise MissingExtra("build", f"opening {path.name}") from None
+        raise RegistryError(
+            f"{path.name} needs the library '{bad.name}'", str(path), f"pip install {bad.name}"
+        ) from None
+    except (RegistryError, MissingExtra):
+        raise
+    except Exception as bad:  # noqa: BLE001 - each library fails in its own way
+        reason = str(bad).splitlines()[0] if str(bad) else type(bad).__name__
+        raise RegistryError(
+            f"{path.name} cannot be opened as a model of {flavour}: {reason}",
+            str(path),
+            "check that it was saved by the same version of its library",
+        ) from None

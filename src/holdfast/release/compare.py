@@ -1,0 +1,65 @@
+"""What changed from one release to another, as data: contract, performance, model, reference data, code, dependencies.
+
+    {"contract": {"rooms.maximum": (8.0, 9.0)}, "performance": {"rmse": (0.121, 0.118)}, ...}
+
+Every section maps a name to (before, after); None where one side has none. Equal releases give empty sections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from holdfast.core.release import MODEL, REQUIREMENTS
+from holdfast.release.bundle import Release
+
+__all__ = ["diff"]
+
+Changes = dict[str, tuple[Any, Any]]
+
+
+def diff(old: Release, new: Release) -> dict[str, Changes]:
+    """What changed, by section."""
+    one, other = old.manifest, new.manifest
+    return {
+        "contract": _changes(_contract(old), _contract(new)),
+        "performance": _changes(_performance(old), _performance(new)),
+        "model": _changes(
+            {"version": one.model.uri, "flavour": one.model.flavour, "graph": _digest(old, MODEL)},
+            {"version": other.model.uri, "flavour": other.model.flavour, "graph": _digest(new, MODEL)},
+        ),
+        "data": _changes(one.data, other.data),
+        "code": _changes(one.code, other.code),
+        "dependencies": _changes(_requirements(old) | one.builder, _requirements(new) | other.builder),
+    }
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:
+    names = [*before, *(name for name in after if name not in before)]
+    return {n: (before.get(n), after.get(n)) for n in names if before.get(n) != after.get(n)}
+
+
+def _contract(release: Release) -> dict[str, Any]:
+    """Every setting under a name of its own: `rooms.maximum`, `output.threshold`."""
+    plain = msgspec.to_builtins(release.contract)
+    flat = {
+        f"{field['name']}.{name}": value for field in plain["fields"] for name, value in field.items() if name != "name"
+    }
+    flat |= {f"output.{name}": value for name, value in plain["output"].items()}
+    return flat | {"timezone": release.contract.timezone}
+
+
+def _performance(release: Release) -> dict[str, Any]:
+    return {name: metric["value"] for name, metric in release.profile.performance.items()}
+
+
+def _digest(release: Release, name: str) -> str | None:
+    return next((entry.sha256 for entry in release.manifest.files if entry.path == name), None)
+
+
+def _requirements(release: Release) -> dict[str, str]:
+    lines = (release.path / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
+    pinned = (line.partition("==") for line in lines if line and not line.startswith("#"))
+    return {name: version for name, _, version in pinned}

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.alarm import Alarm
+from holdfast.core.ports import Database
 from holdfast.demo.operator import CANARY_DAYS, CANARY_SHARE, Operator
 from holdfast.demo.scoreboard import Promote
 from holdfast.demo.worlds import AFTERWARDS, APART, Sales, Truth, World, date_of, day_of, day_start
 
-__all__ = ["Answers", "Candidate", "Errors", "Hands", "Played", "Told", "play"]
+__all__ = ["Answers", "Candidate", "Errors", "Hands", "Played", "Told", "play", "rated_days"]
 
 Floats = NDArray[np.float64]
 Told = Callable[[int, str], None]
@@ -210,3 +211,11 @@ def _retrain(hands: Hands, tell: Told, day: int, operator: Operator) -> Candidat
         hands.rollout(candidate.release, CANARY_SHARE)
         tell(day, f"canary: {candidate.release[:12]} answers {CANARY_SHARE:.0%} for {CANARY_DAYS} days")
     return candidate
+
+
+def rated_days(database: Database, deployment: str) -> frozenset[int]:
+    """Days on which a false-alarm rate was stated: those whose inputs were judged, not learned."""
+    with database.begin() as stores:
+        state = stores.deployments.get(deployment)
+        points = [p for r in (*state.previous, state.live) for p in stores.monitors.evidence(deployment, r)]
+    return frozenset(day_of(point["at"] - 1) for point in points if point["stream"] == "windows")

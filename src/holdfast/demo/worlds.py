@@ -148,6 +148,21 @@ class World(Protocol):
         ...
 
     @property
+    def label(self) -> str:
+        """Column of the truth."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Column that names a row."""
+        ...
+
+    @property
+    def timestamp(self) -> str:
+        """Column of the event time."""
+        ...
+
+    @property
     def metric(self) -> str:
         """Name of the error that people are shown."""
         ...

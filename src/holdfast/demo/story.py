@@ -1,0 +1,159 @@
+"""The story over HTTP and the command line: exactly what a person would type and send, and nothing else.
+
+Traffic is one sale per request, labels come daily by prediction id, `POST /v1/monitor:run` after each day makes sure that the
+day was counted, joined and judged before the next begins (the wall clock of a replay must not change its outcome).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.core.alarm import Alarm
+from holdfast.core.contract import Contract
+from holdfast.demo.client import Client, Reply
+from holdfast.demo.commands import Addresses, holdfast, python
+from holdfast.demo.play import Answers, Candidate
+from holdfast.demo.worlds import Sales, World
+from holdfast.errors import Conflict
+from holdfast.release.bundle import open_release
+from holdfast.release.trust import trusted_keys
+from holdfast.workspace import HOME, open_workspace
+
+__all__ = ["OverHttp", "first_release", "prepare"]
+
+MARK: Final = "demo.json"
+"""Says that a folder is a demo's and may be made anew."""
+CONNECTIONS: Final = 4
+TRAINING, REFERENCE, SCRIPT, MODEL = "training.csv", "reference.csv", "train.py", "model.pkl"
+
+
+def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
+    """An empty workspace folder with the user's files; a demo's folder is made anew, anything else is refused."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).is_file():
+            raise Conflict("this folder is not a demo workspace", str(folder), "name another: holdfast -w DIR demo")
+        if (folder / HOME / "run" / "server.json").exists():
+            raise Conflict("a server still runs in this workspace", str(folder), "stop it, or name another: -w DIR")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    shutil.copy(Path(__file__).parent / SCRIPT, folder / SCRIPT)
+    _write(folder / TRAINING, world, range(world.trained))
+    _write(folder / REFERENCE, world, range(world.trained, world.live))
+    holdfast(folder, "init")
+    with (folder / "holdfast.toml").open("a", encoding="utf-8") as settings_file:
+        settings_file.write(f'\n[deployments.{world.name}]\ntrain = "{SCRIPT}:train"\ndata = "{TRAINING}"\n')
+
+
+def first_release(folder: Path, world: World) -> str:
+    """Train, build and deploy the first model; its release digest."""
+    python(folder, SCRIPT, TRAINING, MODEL)
+    columns = ["--label", world.label, "--timestamp", world.timestamp, "--key", world.key]
+    reference = ["--reference", str(folder / REFERENCE), *columns, "--name", world.name, "--trust-pickle"]
+    release: str = holdfast(folder, "build", str(folder / MODEL), *reference)["release"]
+    holdfast(folder, "deploy", release, "--as", world.name)
+    return release
+
+
+class OverHttp:
+    """The operator's hands on a running server."""
+
+    def __init__(self, folder: Path, world: World, addresses: Addresses, release: str) -> None:
+        self._folder = folder
+        self._world = world
+        self._inference = Client(addresses.inference, CONNECTIONS)
+        self._control = Client(addresses.control)
+        self._first = _Offline(folder, release)
+        self.latency_us: list[int] = []
+
+    def serve(self, sales: Sales) -> Answers:
+        """One request per sale."""
+        rows = _rows(sales.table)
+        bodies = [msgspec.json.encode({"instances": [row]}) for row in rows]
+        replies = self._inference.post_all(f"/v1/models/{self._world.name}:predict", bodies)
+        self.latency_us += [reply.took_us for reply in replies]
+        return _answers(replies)
+
+    def label(self, ids: Sequence[str], values: Sequence[Any], observed: Sequence[int]) -> None:
+        """One request per day."""
+        labels = [
+            {"prediction_id": i, "value": v, "observed_at": str(np.datetime64(at, "us")) + "Z"}
+            for i, v, at in zip(ids, values, observed, strict=True)
+        ]
+        self._inference.post(f"/v1/models/{self._world.name}:label", {"labels": labels})
+
+    def look(self) -> list[Alarm]:
+        """One full pass of the monitors, and the alarms."""
+        self._control.post("/v1/monitor:run", {})
+        found = self._control.get("/v1/alarms")
+        return msgspec.convert(found, list[Alarm])
+
+    def never_retrained(self, sales: Sales) -> NDArray[Any]:
+        """The first release, asked directly: no traffic, no log."""
+        return self._first.predict(sales.table)
+
+    def retrain(self) -> Candidate:
+        """`holdfast retrain`."""
+        told = holdfast(self._folder, "retrain", self._world.name)
+        return Candidate(
+            told["release"], told["better"], told["sentence"], told["window"]["since"], told["window"]["until"]
+        )
+
+    def rollout(self, release: str, share: float) -> None:
+        """`holdfast rollout`."""
+        holdfast(self._folder, "rollout", release, "--as", self._world.name, "--share", str(share))
+
+    def promote(self) -> None:
+        """`holdfast promote`."""
+        holdfast(self._folder, "promote", self._world.name)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inference.close()
+        self._control.close()
+
+
+class _Offline:
+    """A release opened directly."""
+
+    def __init__(self, folder: Path, digest: str) -> None:
+        workspace = open_workspace(folder)
+        release = open_release(workspace.releases / digest, trusted_keys(workspace.keys))
+        self._contract: Contract = release.contract
+        self._session = workspace.runtime.load(release.model)
+
+    def predict(self, table: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        """Answers to rows as the feed delivers them."""
+        return self._session.run({field.name: table[field.name] for field in self._contract.features})["prediction"]
+
+
+def _rows(table: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Columns as JSON objects; NaN is null."""
+    columns = {name: [None if v != v else v for v in values.tolist()] for name, values in table.items()}  # noqa: PLR0124
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _answers(replies: Sequence[Reply]) -> Answers:
+    told = [reply.json() for reply in replies]
+    return Answers([t["ids"][0] for t in told], np.array([t["predictions"][0] for t in told]))
+
+
+def _write(path: Path, world: World, days: Iterable[int]) -> None:
+    """Days of the world as a CSV file."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        for number, day in enumerate(days):
+            sales = world.day(day)
+            rows = _rows({**sales.table, world.label: sales.label})
+            if number == 0:
+                writer.writerow(rows[0])
+            writer.writerows(row.values() for row in rows)

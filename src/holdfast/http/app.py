@@ -26,7 +26,7 @@ from holdfast.serve import dataplane
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from holdfast.http.protocol import Request
+    from holdfast.http.reader import Request
 
     Label = Callable[[str, bytes], tuple[int, dict[str, Any], Sequence[bytes]]]
 
@@ -90,7 +90,8 @@ class App:
                 return self._tell(asked)
             size = len(request.body)
             if self._pace.slow(asked, size):
-                return self._leave(asked, request, later)
+                self._leave(asked, request, later)
+                return None
             began = time.perf_counter()
             reply = self._work(asked, request, self._plan)
             self._learn(asked, size, reply, time.perf_counter() - began)

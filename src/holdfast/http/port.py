@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import HoldfastError, ServeError
 from holdfast.http.problems import problem
-from holdfast.http.protocol import Connection, Limits
+from holdfast.http.protocol import Connection
+from holdfast.http.reader import Limits, Meter
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
     from holdfast.http.problems import Reply
-    from holdfast.http.protocol import Request
+    from holdfast.http.reader import Request
 
 __all__ = ["InferencePort", "serve"]
 
@@ -48,7 +49,7 @@ class InferencePort:
         self.handle = handle
         self.limits = limits
         self.draining = False
-        self.bodies = 0
+        self.meter = Meter()
         self.connections: set[Connection] = set()
         self._append = append
         self._waiting: list[Connection] = []

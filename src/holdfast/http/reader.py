@@ -1,0 +1,268 @@
+"""Bytes in, requests out: one connection's HTTP/1.1, held to its limits.
+
+What the parser calls only notes what came, so nothing can raise inside it. A message that is wrong becomes a reply in the
+place where its request would stand, and nothing behind it is read: its end cannot be known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import httptools
+
+from holdfast.errors import HoldfastError, MalformedRequest, Overloaded, TooLarge
+from holdfast.http.problems import HeadTooLarge, Refused, Reply, problem
+
+__all__ = ["Limits", "Meter", "Reader", "Request"]
+
+SLICE: Final = 64 << 10
+"""The parser gets at most this much at once, so that an unfinished head is measured in time."""
+
+
+class Limits(NamedTuple):
+    """What one client may ask of us."""
+
+    body: int = 16 << 20
+    """Bytes of one request's body; more is 413."""
+    head: int = 64 << 10
+    """Bytes of target and headers; more is 431."""
+    bodies: int = 256 << 20
+    """Bytes of all bodies that are here and not answered yet; more is 503."""
+    waiting: int = 32
+    """Requests of one connection that wait; at this many, reading pauses."""
+    burst: int = 16
+    """Requests of one connection in one turn of the loop: a pipeline does not starve the others."""
+    idle_s: float = 75.0
+    """For a kept connection to ask again."""
+    request_s: float = 15.0
+    """For a request to be complete, an answer to be taken, a refused client to be done with sending."""
+
+
+class Meter:
+    """Bytes of all bodies that are here, over all connections."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Request:
+    """A complete request. Header names are lower case; repeated ones are joined by commas."""
+
+    __slots__ = ("body", "headers", "keep", "method", "old", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes = b"",
+        *,
+        keep: bool = True,
+        old: bool = False,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.keep = keep
+        """Whether the client wants the connection kept."""
+        self.old = old
+        """HTTP/1.0."""
+
+
+class Reader:
+    """Takes bytes as they come; what they ask waits in `inbox`, in order.
+
+    An item is a request, a reply that refuses one and ends the connection, or None: the client waits for 100 Continue.
+    """
+
+    def __init__(self, limits: Limits, meter: Meter) -> None:
+        self.inbox: deque[Request | Reply | None] = deque()
+        self.deaf = False
+        """Nothing more is taken from this client."""
+        self.cut_short = False
+        """It was refused, and may still be sending."""
+        self._limits = limits
+        self._meter = meter
+        self._owed = 0  # our part of the meter
+        self._parser = httptools.HttpRequestParser(self)
+        self._phase = "idle"
+        self._offers = False  # to upgrade
+        self._target = b""
+        self._lines: list[tuple[bytes, bytes]] = []
+        self._headers: dict[str, str] = {}
+        self._head = 0  # bytes of complete lines
+        self._unfinished = 0  # bytes fed while the head was not complete
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    @property
+    def midway(self) -> bool:
+        """Whether a request has begun and not ended."""
+        return self._phase != "idle"
+
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
+        if len(data) <= SLICE:
+            self._feed(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), SLICE):
+            self._feed(view[start : start + SLICE])
+
+    def refuse(self, error: HoldfastError) -> None:
+        """Answer with a problem after all earlier answers, then close; what still comes is thrown away."""
+        self.deaf = self.cut_short = True
+        self.inbox.append(problem(error))
+
+    def answered(self, request: Request) -> None:
+        """Its body is needed no more."""
+        self._pay(min(len(request.body), self._owed))
+
+    def abandon(self) -> None:
+        """The client is gone, and what it had asked is nobody's question any more."""
+        self.deaf = True
+        self.inbox.clear()
+        self._pay(self._owed)
+
+    def _pay(self, size: int) -> None:
+        self._owed -= size
+        self._meter.bytes -= size
+
+    # ------------------------------------------------------------------------------------------ the parser calls
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._phase = "head"
+        self._target = b""
+        self._lines = []
+        self._head = self._unfinished = self._size = 0
+        self._chunks = []
+
+    def on_url(self, part: bytes) -> None:
+        """The target, maybe in parts."""
+        self._target += part
+        self._head += len(part)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; trailers, which come behind the body, are nobody's."""
+        if self._phase == "head":
+            self._lines.append((name, value))
+            self._head += len(name) + len(value) + 4
+
+    def on_headers_complete(self) -> None:
+        """Refuse what need not be read on."""
+        self._phase = "body"
+        if self._parser.should_upgrade():
+            self._offers = True
+        elif not self.deaf:
+            self._headers = headers = _joined(self._lines)
+            wrong = self._wrong(headers)
+            if wrong:
+                self.refuse(wrong)
+            elif "expect" in headers:
+                self.inbox.append(None)
+
+    def on_body(self, part: bytes) -> None:
+        """A part of the body."""
+        if self.deaf:
+            return
+        self._size += len(part)
+        self._owed += len(part)
+        self._meter.bytes += len(part)
+        if self._size > self._limits.body:
+            self.refuse(_too_large(self._limits.body))
+        elif self._meter.bytes > self._limits.bodies:
+            self.refuse(Overloaded("too many requests at once", next_step="try again in a second"))
+        else:
+            self._chunks.append(part)
+
+    def on_message_complete(self) -> None:
+        """The whole request is here."""
+        if self._offers or self.deaf:
+            return
+        self._phase = "idle"
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        self._chunks = []
+        parser = self._parser
+        keep = parser.should_keep_alive()
+        old = parser.get_http_version() == "1.0"
+        method = parser.get_method().decode("latin-1")
+        self.inbox.append(Request(method, self._target.decode("latin-1"), self._headers, body, keep=keep, old=old))
+        self.deaf = not keep
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        if self.deaf:
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data, offer.args[0])
+        except httptools.HttpParserError as bad:
+            self._broken(bad)
+        self._measure(len(data))
+
+    def _broken(self, bad: Exception) -> None:
+        if not self.deaf:
+            self.refuse(MalformedRequest(f"this is not HTTP/1.1: {bad}", next_step="check the client"))
+
+    def _measure(self, fed: int) -> None:
+        if self._phase == "head" and not self.deaf:
+            self._unfinished += fed
+            if self._unfinished > self._limits.head + SLICE:
+                self.refuse(HeadTooLarge(self._limits.head))
+
+    def _decline(self, data: bytes | memoryview, rest: int) -> None:
+        """The parser skips the body behind any offer to upgrade: read the request again as if there had been none."""
+        method = self._parser.get_method()
+        self._offers = False
+        if self.deaf:
+            return
+        if method == b"CONNECT":
+            self.refuse(Refused("this is no proxy", "method CONNECT", status=HTTPStatus.METHOD_NOT_ALLOWED))
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        head = [method + b" " + self._target + b" HTTP/1.1\r\n"]
+        for name, value in self._lines:
+            lower = name.lower()
+            if lower == b"connection":
+                value = b"close" if b"close" in value.lower() else b"keep-alive"  # noqa: PLW2901
+            if lower not in {b"upgrade", b"http2-settings"}:
+                head.append(name + b": " + value + b"\r\n")
+        self._feed(b"".join([*head, b"\r\n"]))
+        self._feed(memoryview(data)[rest:])
+
+    def _wrong(self, headers: dict[str, str]) -> HoldfastError | None:
+        """What is wrong with a complete head."""
+        limits = self._limits
+        version = self._parser.get_http_version()
+        if self._head > limits.head:
+            return HeadTooLarge(limits.head)
+        if version not in {"1.1", "1.0"}:
+            return Refused(f"HTTP/{version} is not spoken here", status=HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        if sum(name.lower() == b"host" for name, _ in self._lines) != 1 and version == "1.1":
+            return MalformedRequest("a request names its host once", "header Host", "check the client")
+        if int(headers.get("content-length") or "0") > limits.body:
+            return _too_large(limits.body)
+        if headers.get("expect", "100-continue").lower() != "100-continue":
+            return Refused("this cannot be expected", "header Expect", status=HTTPStatus.EXPECTATION_FAILED)
+        return None
+
+
+def _joined(lines: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for raw, value in lines:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body is larger than {limit / (1 << 20):g} MiB", next_step="send fewer rows, or raise [serve] max_body_mb"
+    )

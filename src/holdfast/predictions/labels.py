@@ -7,7 +7,6 @@ prediction is unknown is kept and waits. What is joined enters two streams of wi
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.columns.truths import decode_label
 from holdfast.core.contract import Contract, Output
 from holdfast.core.names import split_prediction_id
 from holdfast.core.ports import Database, StoredLabel, Stores
@@ -36,26 +36,15 @@ Interval = tuple[int, int]
 BATCH = 2000
 
 
-def truth(output: Output, value: str | float | bool) -> float:  # noqa: FBT001 - the values of labels
+def truth(output: Output, value: object) -> float:
     """A label as the statistics want it: a number, or the index of its class (-1: one that the model does not know).
 
     Raises InvalidInput for a value that can't be a label of this contract.
     """
-    if output.task == "regression":
-        if isinstance(value, (str, bool)) or not math.isfinite(value):
-            raise InvalidInput(f"label {value!r} is not a number", next_step="give a finite number", field=output.label)
-        return float(value)
-    names = {value} if isinstance(value, str) else {str(value).lower(), f"{value:g}"}
-    for index, name in enumerate(output.classes):
-        if name in names:
-            return float(index)
-    if output.task == "binary":
-        raise InvalidInput(
-            f"label {value!r} is no class of this model",
-            next_step=f"classes: {', '.join(output.classes)}",
-            field=output.label,
-        )
-    return -1.0
+    decoded = decode_label(output, value)
+    if isinstance(decoded, float):
+        return decoded
+    return float(output.classes.index(decoded)) if decoded in output.classes else -1.0
 
 
 def check(contract: Contract, labels: Sequence[Label]) -> None:

@@ -147,6 +147,21 @@ def test_a_person_can_promote_and_accept(browser, address):
     page.context.close()
 
 
+def test_an_open_page_looks_again_by_itself(browser, address):
+    context = browser.new_context()
+    page, wrong = context.new_page(), []
+    page.on("console", lambda m: wrong.append(m.text))
+    page.clock.install()
+    page.goto(address, wait_until="networkidle")
+    page.evaluate("document.querySelector('main').dataset.old = 'yes'")
+    with page.expect_response(lambda r: r.url.rstrip("/") == address):
+        page.clock.fast_forward(10_500)
+    page.wait_for_selector("main:not([data-old])")
+    assert page.locator("table.list tbody tr").count() == 3
+    assert wrong == []
+    context.close()
+
+
 def test_pages_read_without_a_script(browser, address):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -194,7 +194,8 @@ def _health(
 def _monitoring(profile: Profile, state: DeploymentState, per_year: float, *, running: bool) -> Monitoring:
     done = state.progress.done.get("windows")
     looked = max((w.end for w in state.windows if done is not None and w.number <= done), default=None)
-    behind = {w.number for w in state.windows[:-1] if done is None or w.number > done}
+    live = [w.number for w in state.windows if w.track == "live"]  # a canary is compared, not watched
+    behind = {number for number in live[:-1] if done is None or number > done}
     return Monitoring(running=running, looked_until=looked, behind=len(behind), rate=_rate(profile, per_year))
 
 

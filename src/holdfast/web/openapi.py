@@ -87,9 +87,26 @@ def inference(name: str, release: ReleaseView, address: str) -> dict[str, Any]:
                     {"inputs": [_tensor(f) for f in contract.features]},
                 )
             },
+            f"/v1/models/{name}:label": {
+                "post": _operation(
+                    "Give labels",
+                    "The truth, whenever it is known: by the prediction's id, or by key for all its predictions until then. "
+                    "The same value again changes nothing, a new one is a correction.",
+                    {"type": "object", "required": ["labels"], "additionalProperties": False,
+                     "properties": {"labels": {"type": "array", "items": {"$ref": "#/components/schemas/Label"}}}},
+                    "Taken and kept; it counts as soon as its prediction is found.",
+                    {"type": "object"},
+                    {"labels": [_example_label(contract)]},
+                )
+            },
         },
         "components": {
-            "schemas": {"Row": row, "InferRequest": _infer_request(contract), "Problem": PROBLEM_SCHEMA},
+            "schemas": {
+                "Row": row,
+                "InferRequest": _infer_request(contract),
+                "Label": _label(contract),
+                "Problem": PROBLEM_SCHEMA,
+            },
         },
     }  # fmt: skip
 
@@ -154,6 +171,27 @@ def _example(field: Field) -> Any:
     high = low + 1.0 if field.maximum is None else field.maximum
     middle = (low + high) / 2
     return float(f"{middle:.4g}") if field.datatype in {"FP32", "FP64"} else round(middle)
+
+
+def _label(contract: Contract) -> dict[str, Any]:
+    value: dict[str, Any] = {"enum": list(contract.output.classes)} if contract.output.classes else {"type": "number"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["value"],
+        "properties": {
+            "value": {"title": contract.output.label, **value},
+            "prediction_id": {"type": "string", "description": "from the answer"},
+            "key": {"type": ["string", "number"], "description": contract.key.name if contract.key else "no key field"},
+            "observed_at": {"type": "string", "format": "date-time", "description": "when the truth was known"},
+        },
+    }
+
+
+def _example_label(contract: Contract) -> dict[str, Any]:
+    value: Any = contract.output.classes[-1] if contract.output.classes else 1.5
+    about = {"key": _example(contract.key)} if contract.key else {"prediction_id": "01J0000000000000000000000A-0"}
+    return {**about, "value": value}
 
 
 def _tensor(field: Field) -> dict[str, Any]:

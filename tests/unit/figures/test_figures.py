@@ -117,6 +117,13 @@ def test_a_gap_in_the_data_is_a_gap_in_the_line():
     assert len(lines) == 2
 
 
+def test_many_alarms_stay_in_few_lanes():
+    spans = [Span(i * 2 * DAY, (i * 2 + 1) * DAY, "a label that does not fit into its bar", "open") for i in range(40)]
+    drawn = timeline("s", "t", "c", [SpanTrack("Alarms", spans)], start=0, end=80 * DAY)
+    assert len(set(re.findall(r'hf-open"[^>]* y="([\d.]+)"', drawn))) == 1
+    assert drawn.count("a label that does not fit") >= 40  # in titles and table
+
+
 def test_every_class_that_is_drawn_has_a_rule():
     drawn = {
         c

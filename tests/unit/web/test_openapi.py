@@ -42,6 +42,15 @@ def test_the_document_follows_the_contract(release):
     assert [t["name"] for t in tensors["inputs"]] == [f.name for f in release.contract.features]
 
 
+def test_labels_are_given_by_key_where_there_is_one(release):
+    document = openapi.inference("house-prices", release, "http://127.0.0.1:8080")
+    call = document["paths"]["/v1/models/house-prices:label"]["post"]
+    assert call["requestBody"]["content"]["application/json"]["example"] == {
+        "labels": [{"key": "sale_id-1", "value": 1.5}]
+    }
+    assert document["components"]["schemas"]["Label"]["properties"]["value"]["title"] == "price"
+
+
 def test_what_is_rejected_is_in_the_schema(release):
     fields = (
         Field(name="age", datatype="UINT8", minimum=18, maximum=99, on_violation="reject"),

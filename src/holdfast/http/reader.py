@@ -115,11 +115,14 @@ class Reader:
     def refuse(self, error: HoldfastError) -> None:
         """Answer with a problem after all earlier answers, then close; what still comes is thrown away."""
         self.deaf = self.cut_short = True
+        self._chunks = []
+        self._pay(self._size)
+        self._size = 0
         self.inbox.append(problem(error))
 
     def answered(self, request: Request) -> None:
         """Its body is needed no more."""
-        self._pay(min(len(request.body), self._owed))
+        self._pay(min(len(request.body), self._owed))  # nothing is owed once the client is gone
 
     def abandon(self) -> None:
         """The client is gone, and what it had asked is nobody's question any more."""
@@ -187,6 +190,7 @@ class Reader:
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
+        self._size = 0
         parser = self._parser
         keep = parser.should_keep_alive()
         old = parser.get_http_version() == "1.0"
@@ -203,6 +207,7 @@ class Reader:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             self._decline(data, offer.args[0])
+            return
         except httptools.HttpParserError as bad:
             self._broken(bad)
         self._measure(len(data))

@@ -65,7 +65,7 @@ def houses(rng: np.random.Generator, n: int, *, demand: bool = False, metric: bo
         "rooms": np.clip(np.round(area / 330), 1, 8),
         "age_years": age,
         "kind": kind.astype(object),
-        "garden": np.where(kind == "flat", rng.random(n) < 0.2, rng.random(n) < 0.9),
+        "garden": np.where(rng.random(n) < np.where(kind == "flat", 0.2, 0.9), "true", "false").astype(object),
     }
 
 

@@ -195,7 +195,10 @@ def _curve(points: Sequence[Point], axis: Axis, place: _Vertical, form: str) -> 
             parts.append(element("path", {"class": "hf-band", "d": f"M{upper}L{lower}z"}))
         values = [p.value for p in run]
         if len(run) == 1 and form == "line":
-            x = (axis.x(run[0].start) + axis.x(run[0].end)) / 2
+            x, alone = (axis.x(run[0].start) + axis.x(run[0].end)) / 2, run[0]
+            if alone.low is not None and alone.high is not None:
+                ends = {"y1": place.y(alone.low), "y2": place.y(alone.high)}
+                parts.append(element("line", {"class": "hf-interval", "x1": x, "x2": x, **ends}))
             parts.append(element("circle", {"class": "hf-dot", "cx": x, "cy": place.y(values[0]), "r": 2.5}))
         else:
             parts.append(element("path", {"class": "hf-line", "d": f"M{_path(run, values, axis, place, form)}"}))

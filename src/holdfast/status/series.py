@@ -55,9 +55,9 @@ class Sums(NamedTuple):
         return cls(*(window.sums.get(name, 0.0) for name in cls._fields))
 
 
-def bin_width(start: int, end: int) -> int:
-    """The finest round width that gives at most `MOST` bins."""
-    return next((w for w in WIDTHS if (end - start) / w <= MOST), WIDTHS[-1])
+def bin_width(start: int, end: int, window: int) -> int:
+    """The finest round width that gives at most `MOST` bins and is not shorter than a window, which cannot be divided."""
+    return next((w for w in WIDTHS if w >= window and (end - start) / w <= MOST), WIDTHS[-1])
 
 
 def error_metric(output: Output) -> str:

@@ -46,7 +46,7 @@ def story(sources: Sources, name: str, now: int) -> DeploymentView:
     live = sources.release(d.live)
     stays = _stays(events, name)
     start, end = _span(windows, labelled, state.alarms, stays, now)
-    width = series.bin_width(start, end)
+    width = series.bin_width(start, end, live.profile.rule.length_us)
     newest = state.evidence[-1].get("columns", {}) if state.evidence else {}
     return DeploymentView(
         at=now,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -195,10 +196,11 @@ def window(number, **sums):
 
 def test_bins_are_at_most_so_many_and_keep_every_row():
     for days in (1, 30, 219, 400, 4000):
-        width = series.bin_width(0, days * DAY)
+        width = series.bin_width(0, days * DAY, DAY)
         windows = [window(i, n=2.0, loss2=0.5, errors=1.0) for i in range(days)]
         found = series.bins("regression", windows, windows, width)
         assert len(found) <= series.MOST + 1
+        assert all(b.start == a.end for a, b in pairwise(found))
         assert sum(b.labelled for b in found) == 2 * days
 
 

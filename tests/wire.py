@@ -20,6 +20,7 @@ class Line(asyncio.Transport):
         self.sent = bytearray()
         self.closed = self.aborted = self.ended = False
         self.reading = True
+        self.gone = asyncio.Event()
 
     def write(self, data):
         assert not self.closed
@@ -31,9 +32,11 @@ class Line(asyncio.Transport):
 
     def close(self):
         self.closed = True
+        self.gone.set()
 
     def abort(self):
-        self.closed = self.aborted = True
+        self.aborted = True
+        self.close()
 
     def pause_reading(self):
         assert self.reading

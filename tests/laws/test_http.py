@@ -11,9 +11,10 @@ import asyncio
 import msgspec
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from wire import Wire, answers, get, post, run, ticks
 
+from holdfast.http.problems import Reply
 from holdfast.http.reader import Limits
+from wire import Wire, answers, get, post, run, ticks
 
 H2C = ("Connection: Upgrade", "Upgrade: h2c")
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n"
@@ -82,8 +83,6 @@ def test_how_bytes_are_cut_changes_no_answer(stream, cuts, patient):
 def test_answers_come_in_the_order_of_the_requests(delays, clients):
     async def story():
         def handle(request, later):
-            from holdfast.http.problems import Reply
-
             number, delay = map(int, request.target[1:].split("-"))
             reply = Reply(200, str(number).encode(), frames=(b"f",) if number % 2 else ())
             if not delay:
@@ -93,8 +92,7 @@ def test_answers_come_in_the_order_of_the_requests(delays, clients):
             def wait(left):
                 loop.call_soon(wait, left - 1) if left else later(reply)
 
-            wait_from = delay
-            loop.call_soon(wait, wait_from)
+            loop.call_soon(wait, delay)
             return None
 
         wire = Wire(handle=handle)

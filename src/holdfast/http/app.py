@@ -124,7 +124,7 @@ class App:
     # ------------------------------------------------------------------------------------------ work
 
     def _learn(self, asked: Action, size: int, reply: Reply, seconds: float) -> None:
-        if reply.status == 200:  # else anybody could fill the memory with names that do not exist
+        if reply.status < 300:  # else anybody could fill the memory with names that do not exist
             self._pace.measured(asked, size, seconds)
 
     def _leave(self, asked: Action, request: Request, later: Callable[[Reply], None]) -> None:

@@ -47,9 +47,9 @@ class MethodNotAllowed(Refused):
 def action(method: str, target: str) -> Action:
     """Read a request line; NotFound or MethodNotAllowed if it means nothing here."""
     path = target.partition("?")[0]
-    if not path.startswith("/"):  # a proxy's absolute form
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    found, allowed = _find([unquote(part) for part in path.strip("/").split("/")] if path != "/" else [])
+    if path.startswith("http://"):  # what a proxy is asked
+        path = "/" + path.removeprefix("http://").partition("/")[2]
+    found, allowed = _find(path)
     if found is None:
         raise NotFound(
             f"there is nothing at {path[:200]}", "", "GET /v2 lists what this port speaks; see the control port"
@@ -59,7 +59,10 @@ def action(method: str, target: str) -> Action:
     return found
 
 
-def _find(parts: list[str]) -> tuple[Action | None, tuple[str, ...]]:
+def _find(path: str) -> tuple[Action | None, tuple[str, ...]]:
+    start, *parts = [unquote(part) for part in path.removesuffix("/").split("/")]
+    if start:
+        return None, ()
     match parts:
         case ["v1", "models", last] if ":" in last:
             name, _, verb = last.rpartition(":")

@@ -4,10 +4,10 @@ import asyncio
 
 import msgspec
 import pytest
-from wire import Wire, answers, get, post, run, ticks
 
 from holdfast.errors import ServeError
 from holdfast.http.reader import Limits
+from wire import Wire, answers, echo, get, post, run, ticks
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 
@@ -208,8 +208,6 @@ class TestOrderAndPressure:
 
             def handle(request, later):
                 order.append(request.target)
-                from wire import echo
-
                 return echo(request, later)
 
             wire = Wire(handle=handle, limits=Limits(burst=4))
@@ -307,7 +305,7 @@ class TestTime:
 
     def test_our_own_slowness_is_not_the_clients_fault(self):
         async def story():
-            wire = Wire(handle=lambda request, later: None)
+            wire = Wire(handle=lambda *_: None)
             connection, line = wire.client()
             connection.data_received(get("/a"))
             await ticks()
@@ -348,8 +346,7 @@ class TestEnd:
             idle.data_received(get("/a"))
             await ticks(1)
             drained = asyncio.create_task(wire.port.drain(30.0))
-            while not idle_line.closed:
-                await asyncio.sleep(0.001)
+            await asyncio.wait_for(idle_line.gone.wait(), 30)
             idle.connection_lost(None)
             assert not half_line.over
             half.data_received(b"dy")

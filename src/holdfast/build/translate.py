@@ -21,12 +21,9 @@ from numpy.typing import NDArray
 from holdfast.build.adopt import adopt, inspect_onnx, original_answers
 from holdfast.build.convert import Converted, Input, convert
 from holdfast.build.load import open_model
-from holdfast.build.nature import Nature, nature_of
+from holdfast.build.nature import Nature, class_name, nature_of
 from holdfast.build.parity import ParityReport, boundary_rows, onnx_predict, parity, prove
-from holdfast.columns.infer import infer_contract
-from holdfast.columns.layout import Layout
-from holdfast.columns.names import class_name
-from holdfast.columns.yaml import load_contract
+from holdfast.columns import decode_table, infer_contract, load_yaml
 from holdfast.core.contract import Contract, Field, Mark, Output
 from holdfast.errors import BuildError, UsageError
 
@@ -138,10 +135,22 @@ def _contract(
             "reference",
             f"give a file with the columns {', '.join(nature.columns)[:300]}",
         )
+    return _inferred(nature, classes, table, marks, converted)
+
+
+def _inferred(
+    nature: Nature, classes: tuple[str, ...], table: Table, marks: Marks, converted: Converted | None
+) -> Contract:
+    """Features in the model's order, then the other columns that the user named."""
+    label = marks.label or "label"
+    others = dict.fromkeys(name for name in (marks.timestamp, marks.key, *marks.others) if name)
+    lacking = next((name for name in others if name not in table), None)
+    if lacking:
+        raise UsageError(f"the reference has no column '{lacking}'", next_step=f"it has {', '.join(table)[:300]}")
     return infer_contract(
         table,
         task=nature.task,
-        label=marks.label or "label",
+        label=label,
         features=nature.columns,
         timestamp=marks.timestamp or None,
         key=marks.key or None,
@@ -155,7 +164,7 @@ def _contract(
 
 def _given(text: str, nature: Nature, classes: tuple[str, ...]) -> Contract:
     """The user's own contract, if it can be this model's."""
-    contract = load_contract(text)
+    contract = load_yaml(text)
     if contract.output.task != nature.task:
         raise UsageError(
             f"the contract says {contract.output.task}, the model answers {nature.task}",
@@ -215,7 +224,7 @@ def _signature_columns(signature: Mapping[str, Any]) -> list[str]:
 def _rows(contract: Contract, table: Table | None) -> Table:
     """Rows on which both sides are compared: the reference, else made-up ones of every order of magnitude."""
     if table is not None:
-        return model_table(contract, Layout(contract).from_table(_features_only(contract, table)).table)
+        return model_table(contract, decode_table(contract, _features_only(contract, table)).table)
     rng = np.random.default_rng(0)
     rows: Table = {}
     for field in contract.features:
@@ -250,14 +259,14 @@ def model_table(contract: Contract, table: Mapping[str, NDArray[Any]]) -> Table:
 
 
 def _evidence(report: ParityReport, *, made_up: bool) -> dict[str, Any]:
-    """The parity report as the manifest keeps it; the rounding noise of the largest difference stays out of the digest."""
+    """The parity report as the manifest keeps it; the largest difference is rounding noise, so only its bound may enter."""
     return {
         "rows": report.rows - report.boundary_rows,
         "boundary_rows": report.boundary_rows,
         "on": "made-up rows" if made_up else "reference",
         "beyond_tolerance": report.beyond,
         "tolerance": report.tolerance,
-        "max_difference": float(f"{report.max_difference:.0e}"),
+        "all_below": next(limit for limit in (1e-12, 1e-9, 1e-6, report.tolerance) if report.max_difference <= limit),
     }
 
 

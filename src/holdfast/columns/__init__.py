@@ -1,24 +1,35 @@
 """Bytes and files become typed numpy columns here, and the contract is checked on the way: one place for every path.
 
-A *table* is a dict of columns in the contract's order: float64 with NaN for missing numbers, object arrays of str and None
-for everything else (BOOL as "true" and "false"). `Decoder` reads the three forms in which rows come (rows of people, Open
-Inference Protocol tensors, columns of a file), `infer_contract` makes a contract from data, and `yaml` is its file.
+A *table* is a dict of columns: float64 with NaN for missing numbers, object arrays of str and None for everything else (BOOL as
+"true" and "false"). A contract is compiled once into a `Layout`, which reads JSON values and columns of files alike; `payloads`
+are the wire's forms, `truths` reads labels, `infer` makes a first contract from data, and `yaml` is its file.
 """
 
-from holdfast.columns.batch import Batch
-from holdfast.columns.decode import Decoder, decode_infer, decode_rows, decode_table
-from holdfast.columns.inferred import infer_contract
-from holdfast.columns.protocol import InferRequest
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from holdfast.columns.infer import infer_contract
+from holdfast.columns.layout import Batch, Layout
+from holdfast.columns.truths import decode_label, decode_labels
 from holdfast.columns.yaml import dump_yaml, load_yaml
+from holdfast.core.contract import Contract
 
 __all__ = [
     "Batch",
-    "Decoder",
-    "InferRequest",
-    "decode_infer",
-    "decode_rows",
+    "Layout",
+    "decode_label",
+    "decode_labels",
     "decode_table",
     "dump_yaml",
     "infer_contract",
     "load_yaml",
 ]
+
+
+def decode_table(contract: Contract, table: Mapping[str, NDArray[Any]]) -> Batch:
+    """Columns of a file, checked; columns that the contract does not know are left out."""
+    return Layout(contract).from_table(table)

@@ -1,0 +1,166 @@
+"""A contract, compiled: columns of JSON values or of a file in, a checked `Batch` out.
+
+The numbers of a batch stand in one float64 matrix, a row per column, so that ranges are compared at once and a column is a
+view of it. A wrong type, an unknown or a missing column is refused, naming row and field; what lies outside an inferred
+range or category is counted in `Batch.flags` and let through, unless the field says reject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.columns import files
+from holdfast.columns.field import Reader, reader
+from holdfast.columns.names import key_text
+from holdfast.columns.times import from_text, time_zone
+from holdfast.core.contract import Contract
+from holdfast.errors import InvalidInput
+
+__all__ = ["Batch", "Layout", "Table"]
+
+Table = dict[str, NDArray[Any]]
+SHORT: Final = 16
+"""Up to so many values Python compares faster than numpy starts."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Rows that keep the contract."""
+
+    rows: int
+    table: Table
+    """Every feature, and what else was given and is neither timestamp nor key: float64 or object arrays, [rows] each."""
+    times: NDArray[np.int64] | None
+    """Event time in microseconds UTC (`times.NO_TIME` where missing); None if no column carries it."""
+    keys: list[str | None] | None
+    flags: dict[str, int]
+    """Values outside range or categories, by field; only fields that have some."""
+
+    def take(self, rows: NDArray[np.int64]) -> Batch:
+        """Some of the rows; flags are left out, as they are counts of the whole."""
+        return Batch(
+            len(rows),
+            {name: values[rows] for name, values in self.table.items()},
+            None if self.times is None else self.times[rows],
+            None if self.keys is None else [self.keys[row] for row in rows.tolist()],
+            {},
+        )
+
+
+class Layout:
+    """Reads columns as one contract wants them; immutable, and safe to share between threads."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.contract = contract
+        self._zone = time_zone(contract.timezone)
+        self._readers = {field.name: reader(field) for field in contract.fields}
+        self._numeric = [r for r in self._readers.values() if r.field.numeric and r.in_table]
+        self._texts = [r for r in self._readers.values() if not r.field.numeric and r.in_table]
+        self._low = [r.low for r in self._numeric]
+        self._high = [r.high for r in self._numeric]
+        self._bounds = np.array([self._low, self._high], dtype=np.float64).reshape(2, -1, 1)
+        self.names = tuple(self._readers)
+        self.required = tuple(field.name for field in contract.features)
+        self.features = contract.features
+
+    def from_values(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Batch:
+        """JSON values, one sequence of length `rows` per column."""
+        self._check_names(columns)
+        lists: dict[str, Sequence[Any]] = {}
+        for name, values in columns.items():
+            found = self._readers[name]
+            if not found.allowed.issuperset(map(type, values)) and not all(map(found.fits, values)):
+                raise found.wrong_type(values)
+            lists[name] = values
+        numeric = [r for r in self._numeric if r.name in lists] if len(lists) < len(self._readers) else self._numeric
+        try:
+            numbers = np.array([lists[r.name] for r in numeric], dtype=np.float64).reshape(len(numeric), rows)
+        except OverflowError:
+            raise next(bad for r in numeric if (bad := r.too_large(lists[r.name]))) from None
+        table = {r.name: r.text(lists[r.name]) for r in self._texts if r.name in lists}
+        stamp, key = self.contract.timestamp, self.contract.key
+        times = from_text(lists[stamp.name], self._zone, stamp.name) if stamp and stamp.name in lists else None
+        keys = [key_text(value) for value in lists[key.name]] if key and key.name in lists else None
+        return self._finish(numeric, numbers, table, times, keys)
+
+    def from_table(self, table: Mapping[str, NDArray[Any]]) -> Batch:
+        """Columns of a file as `ports.Tables` gives them; columns that the contract doesn't know are left out."""
+        given = {name: values for name, values in table.items() if name in self._readers}
+        self._check_names(given)
+        rows = len(next(iter(given.values()))) if given else 0
+        numeric = [r for r in self._numeric if r.name in given]
+        numbers = np.empty((len(numeric), rows), dtype=np.float64)
+        for index, found in enumerate(numeric):
+            numbers[index] = files.numbers(found, given[found.name])
+        texts = {r.name: files.texts(r, given[r.name]) for r in self._texts if r.name in given}
+        stamp, key = self.contract.timestamp, self.contract.key
+        times = None
+        if stamp and stamp.name in given:
+            times = files.times(self._readers[stamp.name], given[stamp.name], self._zone)
+        keys = [key_text(value) for value in given[key.name].tolist()] if key and key.name in given else None
+        return self._finish(numeric, numbers, texts, times, keys)
+
+    def _check_names(self, columns: Mapping[str, Any]) -> None:
+        for name in self.required:
+            if name not in columns:
+                raise InvalidInput(
+                    f"column '{name}' is missing", next_step=f"give {', '.join(self.required)[:300]}", field=name
+                )
+        for name in columns:
+            if name not in self._readers:
+                raise InvalidInput(
+                    f"unknown column '{name[:60]}'",
+                    next_step=f"the contract has {', '.join(self.names)[:300]}",
+                    field=name[:60],
+                )
+
+    def _finish(
+        self,
+        numeric: list[Reader],
+        numbers: NDArray[np.float64],
+        texts: Table,
+        times: NDArray[np.int64] | None,
+        keys: list[str | None] | None,
+    ) -> Batch:
+        flags = self._flag_numbers(numeric, numbers)
+        for name, values in texts.items():
+            found = self._readers[name]
+            if found.known is not None and not found.known.issuperset(values):
+                flags[name] = found.flag_texts(values)
+        table = {r.name: column for r, column in zip(numeric, numbers, strict=True)}
+        if texts:
+            table |= texts
+        return Batch(_rows(numbers, texts, times, keys), table, times, keys, flags)
+
+    def _flag_numbers(self, numeric: list[Reader], numbers: NDArray[np.float64]) -> dict[str, int]:
+        """Compare all columns with their bounds at once; look closer only where something lies outside."""
+        if numbers.size <= SHORT and numbers.shape[-1] == 1:
+            # Written so that NaN, which is neither, stays inside.
+            outside = [r for r, v in zip(numeric, numbers.ravel().tolist(), strict=True) if v < r.low or v > r.high]
+        else:
+            low, high = self._bounds if numeric is self._numeric else _bounds(numeric)
+            beyond = ((numbers < low) | (numbers > high)).any(axis=1)
+            outside = [numeric[index] for index in np.flatnonzero(beyond)]
+        if not outside:
+            return {}
+        column = {r.name: numbers[index] for index, r in enumerate(numeric)}
+        return {r.name: r.flag_numbers(column[r.name]) for r in outside}
+
+
+def _bounds(numeric: list[Reader]) -> NDArray[np.float64]:
+    pairs = [[r.low for r in numeric], [r.high for r in numeric]]
+    return np.array(pairs, dtype=np.float64).reshape(2, -1, 1)
+
+
+def _rows(
+    numbers: NDArray[np.float64], texts: Table, times: NDArray[np.int64] | None, keys: list[str | None] | None
+) -> int:
+    if len(numbers):
+        return int(numbers.shape[1])
+    if texts:
+        return len(next(iter(texts.values())))
+    return len(times) if times is not None else len(keys or ())

@@ -53,7 +53,7 @@ def init(ctx: click.Context, folder: Path, as_json: bool) -> None:  # noqa: FBT0
 @click.pass_context
 def demo(ctx: click.Context, seed: int, world: str, story: str, data: Path | None, as_json: bool) -> None:  # noqa: FBT001
     """A model goes to production and is held there, on simulated house sales whose truth is known."""
-    from holdfast.demo import run
+    from holdfast.demo.show import run
 
     named = ctx.obj.get("workspace")
     ctx.exit(run(Path(named or "holdfast-demo"), seed=seed, world=world, story=story, data=data, as_json=as_json))

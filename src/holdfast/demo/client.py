@@ -74,12 +74,20 @@ class Client:
         await asyncio.sleep(0)  # hear of connections that the server has closed meanwhile
         self._connections = [c for c in self._connections if not c.closed]
         while len(self._connections) < min(self._wanted, len(requests)):
-            _, connection = await self._loop.create_connection(_Connection, self._host, self._port)
+            connection = await self._connect()
             self._connections.append(connection)
         replies: list[Reply | None] = [None] * len(requests)
         todo = iter(enumerate(requests))
         await asyncio.gather(*(connection.work(todo, replies) for connection in self._connections))
         return [reply for reply in replies if reply is not None]
+
+    async def _connect(self) -> _Connection:
+        try:
+            return (await self._loop.create_connection(_Connection, self._host, self._port))[1]
+        except OSError as bad:
+            raise ServeError(
+                "the server does not answer", f"{self._host}:{self._port}: {bad}", "holdfast serve"
+            ) from None
 
 
 class _Connection(asyncio.Protocol):

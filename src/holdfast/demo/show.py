@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rich.table import Table
 
 from holdfast.core.names import short
 from holdfast.demo.commands import Addresses, holdfast, serving
+from holdfast.demo.digits import Digits
 from holdfast.demo.play import Played, play, rated_days
 from holdfast.demo.scoreboard import Calendar, Scoreboard, mark
 from holdfast.demo.story import OverHttp, first_release, prepare
@@ -43,9 +44,7 @@ def run(
     as_json: bool = False,
 ) -> int:
     """Play a story in a workspace folder of its own; the exit code."""
-    if story != "houses" or data is not None:
-        raise UsageError(f"there is no story '{story}' yet", "--story", "holdfast demo --story houses")
-    town = Houses(seed, quiet=world == "quiet")
+    town = _world(story, seed, data, quiet=world == "quiet")
     began = time.perf_counter()
     voice = _Voice(as_json=as_json)
     folder = workspace.resolve()
@@ -73,6 +72,15 @@ def run(
             return 0
         voice.mark_sheet(document)
         return _console(voice, folder, town, addresses)
+
+
+def _world(story: str, seed: int, data: Path | None, *, quiet: bool) -> World:
+    worlds: dict[str, Callable[[int, bool], World]] = {"houses": Houses, "digits": Digits}
+    if story not in worlds:
+        raise UsageError(f"there is no story '{story}'", "--story", f"choose {' or '.join(worlds)}")
+    if data is not None:
+        raise UsageError(f"the story '{story}' makes its own data", "--data", "leave --data out")
+    return worlds[story](seed, quiet)
 
 
 def _document(folder: Path, world: World, played: Played, latency_us: list[int]) -> dict[str, Any]:

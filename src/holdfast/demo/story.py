@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ __all__ = ["OverHttp", "first_release", "prepare"]
 MARK: Final = "demo.json"
 """Says that a folder is a demo's and may be made anew."""
 CONNECTIONS: Final = 4
-TRAINING, REFERENCE, SCRIPT, MODEL = "training.csv", "reference.csv", "train.py", "model.pkl"
+TRAINING, REFERENCE, MODEL = "training.csv", "reference.csv", "model.pkl"
 
 
 def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
@@ -46,17 +47,17 @@ def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-    shutil.copy(Path(__file__).parent / SCRIPT, folder / SCRIPT)
+    shutil.copy(Path(__file__).parent / world.script, folder / world.script)
     _write(folder / TRAINING, world, range(world.trained))
     _write(folder / REFERENCE, world, range(world.trained, world.live))
     holdfast(folder, "init")
     with (folder / "holdfast.toml").open("a", encoding="utf-8") as settings_file:
-        settings_file.write(f'\n[deployments.{world.name}]\ntrain = "{SCRIPT}:train"\ndata = "{TRAINING}"\n')
+        settings_file.write(f'\n[deployments.{world.name}]\ntrain = "{world.script}:train"\ndata = "{TRAINING}"\n')
 
 
 def first_release(folder: Path, world: World) -> str:
     """Train, build and deploy the first model; its release digest."""
-    python(folder, SCRIPT, TRAINING, MODEL)
+    python(folder, world.script, TRAINING, MODEL)
     columns = ["--label", world.label, "--timestamp", world.timestamp, "--key", world.key]
     reference = ["--reference", str(folder / REFERENCE), *columns, "--name", world.name, "--trust-pickle"]
     release: str = holdfast(folder, "build", str(folder / MODEL), *reference)["release"]
@@ -131,20 +132,33 @@ class _Offline:
         self._contract: Contract = release.contract
         self._session = workspace.runtime.load(release.model)
 
-    def predict(self, table: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    def predict(self, table: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Answers to rows as the feed delivers them."""
-        return self._session.run({field.name: table[field.name] for field in self._contract.features})["prediction"]
+        said = self._session.run({field.name: table[field.name] for field in self._contract.features})
+        if "prediction" in said:
+            return said["prediction"]
+        classes: NDArray[Any] = np.array(self._contract.output.classes, dtype=object)
+        return np.asarray(classes[said["probabilities"].argmax(axis=1)])
 
 
-def _rows(table: dict[str, NDArray[Any]]) -> list[dict[str, Any]]:
-    """Columns as JSON objects; NaN is null."""
-    columns = {name: [None if v != v else v for v in values.tolist()] for name, values in table.items()}  # noqa: PLR0124
+def _rows(table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+    """Columns as JSON objects: NaN is null, whole numbers are written as such."""
+    columns = {name: [_plain(value) for value in values.tolist()] for name, values in table.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    if value.is_integer():
+        return int(value)
+    return None if isnan(value) else value
 
 
 def _answers(replies: Sequence[Reply]) -> Answers:
     told = [reply.json() for reply in replies]
-    return Answers([t["ids"][0] for t in told], np.array([t["predictions"][0] for t in told]))
+    said = [t["predictions"][0] for t in told]
+    return Answers([t["ids"][0] for t in told], np.array([s["label"] if isinstance(s, dict) else s for s in said]))
 
 
 def _write(path: Path, world: World, days: Iterable[int]) -> None:

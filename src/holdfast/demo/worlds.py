@@ -148,6 +148,11 @@ class World(Protocol):
         ...
 
     @property
+    def script(self) -> str:
+        """The user's training script, a file beside this one."""
+        ...
+
+    @property
     def label(self) -> str:
         """Column of the truth."""
         ...
@@ -224,6 +229,7 @@ class Houses:
     seed: int
     quiet: bool = False
     name: str = "houses"
+    script: str = "train.py"
     label: str = "price"
     key: str = "sale"
     timestamp: str = "listed"

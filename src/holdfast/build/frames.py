@@ -30,8 +30,7 @@ def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
             raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or a 2-D array")
         table = {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
     if y is not None:
-        name = str(getattr(y, "name", None) or label)
-        table[name] = _column(y)
+        table[label] = _column(y)
     sizes = {len(values) for values in table.values()}
     if len(sizes) > 1:
         raise UsageError(f"columns of different lengths: {sorted(sizes)}", "X, y", "give one label per row")

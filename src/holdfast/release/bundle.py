@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.columns.yaml import load_contract
+from holdfast.columns.yaml import load_yaml
 from holdfast.core.contract import Contract
 from holdfast.core.names import short, unique_prefix
 from holdfast.core.profile import Profile
@@ -54,7 +54,7 @@ class Release:
     @cached_property
     def contract(self) -> Contract:
         """What inputs and outputs must look like."""
-        return load_contract((self.path / CONTRACT).read_text(encoding="utf-8"))
+        return load_yaml((self.path / CONTRACT).read_text(encoding="utf-8"))
 
     @cached_property
     def profile(self) -> Profile:

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from holdfast.backends.mlflow.layout import describe, entries, fetched, store
 from holdfast.core.names import check_name
 from holdfast.core.ports import FetchedModel
-from holdfast.core.release import ModelSource
+from holdfast.core.release import FileEntry, ModelSource
 from holdfast.errors import MissingExtra, NotFound, RegistryError, UsageError
 
 __all__ = ["MlflowRegistry"]
@@ -77,7 +78,17 @@ class MlflowRegistry:
             # A run that only carried a file into the registry trained nothing.
             run_id="" if REGISTERED in found.tags else found.run_id or "",
         )
-        return fetched(folder, source)
+        return self._unchanged(fetched(folder, source), found.tags.get(REGISTERED))
+
+    def _unchanged(self, model: FetchedModel, expected: str | None) -> FetchedModel:
+        """What Holdfast registered must still be what it was; MLflow itself would not notice."""
+        if expected is not None and _content(model.source.files) != expected:
+            raise RegistryError(
+                "the registered files were changed after their registration",
+                model.source.uri,
+                "register the model again, and find out who changed them",
+            )
+        return model
 
     def resolve(self, reference: str) -> str:
         """`models:/name/version` of what the reference means now; a run's model is already exact."""
@@ -234,8 +245,7 @@ class MlflowRegistry:
         client = self._client
         from mlflow.exceptions import MlflowException
 
-        files = [[entry.path, entry.sha256] for entry in entries(folder)]
-        content = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        content = _content(entries(folder))
         try:
             client.create_registered_model(name)
         except MlflowException as bad:
@@ -263,3 +273,8 @@ class MlflowRegistry:
             return str(found.experiment_id)
         location = f"{self._artifacts}/{EXPERIMENT}" if self._local else None
         return str(self._ask(name, "create_experiment", EXPERIMENT, artifact_location=location))
+
+
+def _content(files: Sequence[FileEntry]) -> str:
+    """One hash of all files of a model."""
+    return hashlib.sha256(json.dumps([[entry.path, entry.sha256] for entry in files]).encode()).hexdigest()

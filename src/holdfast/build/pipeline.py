@@ -1,0 +1,189 @@
+"""The build: ordered steps from a registered model and a reference to a signed release.
+
+    fetch -> load -> contract -> convert -> parity -> profile -> card -> sign
+
+Each step is a plain function and says its name as it begins. A release is written by the last one, whole or not at all; the
+same inputs give the same digest.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast import registry as registered
+from holdfast.build.card import make_card
+from holdfast.build.child import translate_in_child
+from holdfast.build.load import is_pickle
+from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
+from holdfast.build.translate import Marks, Translation, translate
+from holdfast.columns import decode_table, dump_yaml
+from holdfast.columns.truths import decode_label
+from holdfast.core.contract import Contract
+from holdfast.core.names import check_name
+from holdfast.core.profile import Profile
+from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, Manifest
+from holdfast.errors import InvalidInput, UntrustedPickle
+from holdfast.registry import Snapshot, snapshot_of_file
+from holdfast.release.bundle import Release, read, write
+from holdfast.release.trust import Signer
+
+if TYPE_CHECKING:
+    from holdfast.core.ports import FetchedModel, ModelRegistry, Runtime, Tables
+
+__all__ = ["STEPS", "Data", "Parts", "build", "data_of_file"]
+
+Table = dict[str, NDArray[Any]]
+Progress = Callable[[str], None]
+
+STEPS: Final = ("fetch", "load", "contract", "convert", "parity", "profile", "card", "sign")
+NO_REFERENCE: Final = "the release was built without reference rows; monitors learn from the first live windows"
+
+
+class Data(msgspec.Struct, frozen=True):
+    """The reference: rows that the model was not fitted on, and their exact identity."""
+
+    table: Table
+    snapshot: Snapshot
+
+
+def data_of_file(tables: Tables, path: Path) -> Data:
+    """A reference in a Parquet or CSV file."""
+    table = tables.read(path)
+    return Data(table, snapshot_of_file(path, len(next(iter(table.values()), ()))))
+
+
+class Parts(NamedTuple):
+    """What a build needs of its workspace."""
+
+    registry: ModelRegistry
+    runtime: Runtime
+    releases: Path
+    signer: Signer
+
+
+def build(
+    parts: Parts,
+    source: Any,
+    data: Data | None = None,
+    *,
+    marks: Marks = Marks(),
+    name: str = "",
+    parent: str = "",
+    code: Mapping[str, Any] | None = None,
+    purpose: str = "",
+    trust_pickle: bool = False,
+    progress: Progress = lambda _: None,
+) -> Release:
+    """Build a release.
+
+    Args:
+        source: `models:/name/3`, `models:/name@alias`, `runs:/id/path`, a model file, or a fitted Python object.
+        data: the reference; without it the contract comes from the model's signature and nothing is profiled.
+        marks: which columns are label, timestamp and key; further marks; or a whole contract as YAML.
+        name: the release's name; default: the model's.
+        parent: digest of the release that this one was retrained from.
+        code: git commit and dirtiness of the project.
+        trust_pickle: the user's word that a pickle may be opened, in a child process.
+        progress: called with each step's name as it begins.
+
+    Raises BuildError and its kin; then nothing was written.
+    """
+    name = check_name(name or registered.default_name(source), "release name")
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+        progress("fetch")
+        model = registered.fetch(parts.registry, source, name, Path(folder) / "fetched")
+        made = _translate(model, data, marks, trust_pickle=trust_pickle, progress=progress)
+        progress("profile")
+        graph = Path(folder) / MODEL
+        graph.write_bytes(made.onnx)
+        profile = _profile(made.contract, data, _answers(parts.runtime, graph, made.contract))
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        task=made.contract.output.task,
+        files=(),
+        model=model.source,
+        data=data.snapshot.to_dict() if data else {},
+        code=dict(code or {}),
+        builder={"holdfast": version("holdfast"), **made.libraries},
+        parity=made.parity,
+        parent=parent,
+    )
+    progress("card")
+    files = {
+        MODEL: made.onnx,
+        CONTRACT: dump_yaml(made.contract).encode(),
+        REFERENCE: msgspec.msgpack.encode(profile, order="sorted"),
+        CARD: make_card(manifest, made.contract, profile, made.notes, purpose).encode(),
+        REQUIREMENTS: _requirements(model.requirements),
+    }
+    progress("sign")
+    return read(parts.releases / write(parts.releases, manifest, files, parts.signer))
+
+
+def _translate(
+    model: FetchedModel, data: Data | None, marks: Marks, *, trust_pickle: bool, progress: Progress
+) -> Translation:
+    """Load, contract, convert, parity: here, or for a pickle in a child process."""
+    table = data.table if data else None
+    if not is_pickle(model.path):
+        return translate(model.path, table, marks, model.signature, progress=progress)
+    if not trust_pickle:
+        raise UntrustedPickle(
+            "the model is a pickle: opening it runs whatever code its author put inside",
+            model.source.uri,
+            "if you trust whoever made it: --trust-pickle; better: save it with skops, or as ONNX",
+        )
+    return translate_in_child(model.path, table, marks, model.signature, progress=progress)
+
+
+def _answers(runtime: Runtime, graph: Path, contract: Contract) -> Answers:
+    """The built model, run as a server runs it."""
+    session = runtime.load(graph, threads=min(os.cpu_count() or 1, 4))
+    output = "prediction" if contract.output.task == "regression" else "probabilities"
+    names = [field.name for field in contract.features]
+    return lambda columns: session.run({name: columns[name] for name in names})[output]
+
+
+def _profile(contract: Contract, data: Data | None, answers: Answers) -> Profile:
+    if data is None:
+        return empty_profile(contract, NO_REFERENCE)
+    batch = decode_table(contract, data.table)
+    labels = _labels(contract, data.table)
+    return make_profile(contract, Reference(batch.table, batch.times, labels), answers)
+
+
+def _labels(contract: Contract, table: Table) -> NDArray[np.float64] | None:
+    """Labels as the statistics want them: numbers, or class indices (-1: not known to the model); NaN where there is none."""
+    output = contract.output
+    if output.label not in table:
+        return None
+    values = table[output.label]
+    found = np.full(len(values), np.nan)
+    index = {name: float(i) for i, name in enumerate(output.classes)}
+    if output.task == "regression" and values.dtype.kind == "f":
+        return np.where(np.isfinite(values), values, np.nan)
+    for row, value in enumerate(values.tolist()):
+        if value is None or value != value:  # noqa: PLR0124 - NaN
+            continue
+        try:
+            truth = decode_label(output, value)
+        except InvalidInput as bad:
+            raise InvalidInput(bad.what, next_step=bad.next_step, field=output.label, row=row) from None
+        found[row] = index.get(truth, -1.0) if isinstance(truth, str) else truth
+    return found
+
+
+def _requirements(recorded: Sequence[str]) -> bytes:
+    """What the model was trained with, as its registered version records it."""
+    lines = list(recorded) or ["# the registered model does not record what it was trained with"]
+    return "".join(f"{line}\n" for line in lines).encode()

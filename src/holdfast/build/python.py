@@ -1,0 +1,62 @@
+"""The build from Python: a fitted model and the data frame that it is judged on.
+
+    release = build_release(parts, model, X, y, name="prices", timestamp="sold_at")
+
+The model is registered first, without pickle, and what is built is the registered version: a notebook's release has the same
+lineage as any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from holdfast.build.frames import table_of
+from holdfast.build.pipeline import Data, Parts, build
+from holdfast.build.translate import Marks
+from holdfast.core.contract import Mark
+from holdfast.registry import snapshot_of_table
+from holdfast.release.bundle import Release
+
+__all__ = ["build_release"]
+
+
+def build_release(
+    parts: Parts,
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    name: str = "",
+    label: str = "",
+    timestamp: str | None = None,
+    key: str | None = None,
+    marks: Mapping[str, Sequence[Mark]] | None = None,
+    contract: str = "",
+    timezone: str = "UTC",
+    parent: str = "",
+    code: Mapping[str, Any] | None = None,
+    purpose: str = "",
+    progress: Callable[[str], None] = lambda _: None,
+) -> Release:
+    """Build a release from a fitted model (or a reference to a registered one) and rows that it was not fitted on.
+
+    Args:
+        X: DataFrame, mapping of columns or 2-D array; it may hold timestamp and key beside what the model reads.
+        y: labels of the same rows; or none, and `label` names a column of X.
+        label: name of the label; default: y's own, else "label".
+        marks: further marks by column, such as {"year": ["calendar"]}.
+        contract: a contract as YAML, instead of an inferred one.
+    """
+    data = None
+    label = label or str(getattr(y, "name", None) or "label")
+    if X is not None:
+        table = table_of(X, y, label=label)
+        data = Data(table, snapshot_of_table(table))
+    others = {column: tuple(given) for column, given in (marks or {}).items()}
+    told = Marks(
+        label=label, timestamp=timestamp or "", key=key or "", others=others, contract=contract, timezone=timezone
+    )
+    return build(
+        parts, model, data, marks=told, name=name, parent=parent, code=code, purpose=purpose, progress=progress
+    )

@@ -1,11 +1,14 @@
-"""Values in a notebook: `show(alarm)`, `show(overview)`, `show(view)` draw what the console draws, without a server.
+"""Holdfast in a notebook: build a release from a fitted model, and look at values.
 
-The figures are plain SVG and carry their stylesheet along; there is no script, so a saved notebook shows the same anywhere.
+`build_release(model, X, y, name="prices")` does what `holdfast build` does, in the workspace at hand. `show(alarm)`,
+`show(overview)`, `show(column)` draw what the console draws, without a server: plain SVG that carries its stylesheet along and
+has no script, so that a saved notebook shows the same anywhere.
 """
 
 from __future__ import annotations
 
 from functools import singledispatch
+from typing import TYPE_CHECKING, Any
 
 from holdfast.core.alarm import Alarm
 from holdfast.core.names import short
@@ -14,7 +17,68 @@ from holdfast.figures.scales import day, minute, number
 from holdfast.status import Overview
 from holdfast.status.values import Column
 
-__all__ = ["show"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from holdfast.core.contract import Mark
+    from holdfast.release.bundle import Release
+    from holdfast.workspace import Workspace
+
+__all__ = ["build_release", "show"]
+
+
+def build_release(
+    model: Any,
+    X: Any = None,
+    y: Any = None,
+    *,
+    workspace: Workspace | None = None,
+    name: str = "",
+    label: str = "",
+    timestamp: str | None = None,
+    key: str | None = None,
+    marks: Mapping[str, Sequence[Mark]] | None = None,
+    contract: str = "",
+    timezone: str = "UTC",
+    purpose: str = "",
+) -> Release:
+    """Build a signed release from a fitted model, or a reference such as `models:/name/3`, and rows it was not fitted on.
+
+    Args:
+        model: a fitted object, or where the registry has it.
+        X: DataFrame, mapping of columns or 2-D array; it may hold timestamp and key beside what the model reads.
+        y: labels of the same rows; or none, and `label` names a column of X.
+        workspace: where to build; default: the nearest one upwards from the current folder.
+        name: of the release; default: the model's.
+        label: name of the label; default: y's own, else "label".
+        timestamp: column of the event time.
+        key: column that joins labels and keeps a canary sticky.
+        marks: further marks by column, such as {"year": ["calendar"]}.
+        contract: a contract as YAML, instead of an inferred one.
+        timezone: of timestamps that name none.
+        purpose: what it is for, for the card.
+    """
+    from holdfast.build.pipeline import Parts
+    from holdfast.build.python import build_release as build
+    from holdfast.release.trust import signer
+    from holdfast.workspace import open_workspace
+
+    at = workspace or open_workspace()
+    return build(
+        Parts(at.registry, at.runtime, at.releases, signer(at.keys)),
+        model,
+        X,
+        y,
+        name=name,
+        label=label,
+        timestamp=timestamp,
+        key=key,
+        marks=marks,
+        contract=contract,
+        timezone=timezone,
+        code=at.code_state(at.folder),
+        purpose=purpose,
+    )
 
 
 @singledispatch

@@ -17,6 +17,7 @@ from holdfast.errors import WorkspaceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from holdfast.build.pipeline import Parts
     from holdfast.core.alarm import Alarm
     from holdfast.core.ports import Database, ModelRegistry, Runtime, Tables
 
@@ -76,6 +77,14 @@ class Workspace:
         from holdfast.backends.mlflow import MlflowRegistry
 
         return MlflowRegistry(self.settings.registry.uri, self.home)
+
+    @cached_property
+    def build_parts(self) -> Parts:
+        """What a build needs: registry, runtime, where releases lie, who signs."""
+        from holdfast.build.pipeline import Parts
+        from holdfast.release.trust import signer
+
+        return Parts(self.registry, self.runtime, self.releases, signer(self.keys))
 
     @cached_property
     def code_state(self) -> Callable[[Path], dict[str, Any]]:

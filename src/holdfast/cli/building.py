@@ -1,0 +1,164 @@
+"""build: from a trained model to a signed release."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast.cli.common import as_json, note, out, show
+from holdfast.core.names import short
+from holdfast.errors import UsageError
+from holdfast.workspace import create_workspace, find_workspace, open_workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from holdfast.release.bundle import Release
+    from holdfast.workspace import Workspace
+
+__all__ = ["build"]
+
+MARKS = ("calendar", "personal", "protected")
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Parquet or CSV: rows the model was not fitted on.",
+)
+@click.option("--label", default="", metavar="COL", help="Column with the truth.")
+@click.option("--timestamp", default="", metavar="COL", help="Column with event time.")
+@click.option("--key", default="", metavar="COL", help="Column that joins labels and keeps a canary sticky.")
+@click.option(
+    "--calendar", multiple=True, metavar="COL", help="Leaves its range by construction: never drift-monitored."
+)
+@click.option("--personal", multiple=True, metavar="COL", help="Kept out of the log.")
+@click.option("--protected", multiple=True, metavar="COL", help="Watched for fairness.")
+@click.option("--timezone", default="UTC", show_default=True, help="In which naive timestamps are read.")
+@click.option(
+    "--contract",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Your edited contract (YAML) instead of an inferred one.",
+)
+@click.option("--name", default="", help="Name of the release (default: the model's).")
+@click.option("--purpose", default="", help="One line for the model card.")
+@click.option("--trust-pickle", is_flag=True, help="Open a pickle, in a child process: it can run any code.")
+@as_json
+@click.pass_context
+def build(
+    ctx: click.Context,
+    model: str,
+    reference: Path | None,
+    contract: Path | None,
+    as_json: bool,  # noqa: FBT001
+    **given: Any,
+) -> None:
+    """Build a signed release from MODEL: models:/name/3, models:/name@alias, runs:/id/path, or a model file."""
+    from holdfast.build.pipeline import STEPS, data_of_file
+    from holdfast.build.pipeline import build as build_release
+    from holdfast.build.translate import Marks
+
+    workspace = _workspace(ctx, say=not as_json)
+    for path in (reference, contract, None if ":/" in model else Path(model)):
+        if path is not None and not path.exists():
+            raise UsageError(f"there is no file {path}", next_step="check the path")
+    others = {column: [mark for mark in MARKS if column in given[mark]] for mark in MARKS for column in given[mark]}
+    marks = Marks(
+        label=given["label"],
+        timestamp=given["timestamp"],
+        key=given["key"],
+        others={column: tuple(found) for column, found in others.items()},  # type: ignore[misc]
+        timezone=given["timezone"],
+        contract=contract.read_text(encoding="utf-8") if contract else "",
+    )
+    with _steps(STEPS, quiet=as_json) as progress:
+        release = build_release(
+            workspace.build_parts,
+            model,
+            data_of_file(workspace.tables, reference) if reference else None,
+            marks=marks,
+            name=given["name"],
+            purpose=given["purpose"],
+            code=workspace.code_state(workspace.folder),
+            trust_pickle=given["trust_pickle"],
+            progress=progress,
+        )
+    _tell(release, as_json=as_json)
+
+
+def _workspace(ctx: click.Context, *, say: bool) -> Workspace:
+    """The workspace; the first build in a folder makes one."""
+    named = ctx.obj.get("workspace")
+    folder = Path(named) if named else find_workspace()
+    if folder is not None and (folder / ".holdfast").is_dir():
+        return open_workspace(folder)
+    workspace = create_workspace(folder or Path.cwd())
+    if say:
+        note(f"workspace: {workspace.folder} (made)")
+    return workspace
+
+
+class _steps:  # noqa: N801 - used as a `with` word
+    """Each step's name as it begins, on a terminal as one bar."""
+
+    def __init__(self, names: Sequence[str], *, quiet: bool) -> None:
+        self._names = names
+        self._quiet = quiet
+        self._bar: Any = None
+
+    def __enter__(self) -> Callable[[str], None]:
+        if self._quiet or not sys.stderr.isatty():
+            return lambda _: None
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._bar = Progress(
+            TextColumn("{task.description:<10}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        task = self._bar.add_task("build", total=len(self._names))
+        self._bar.start()
+        return lambda step: self._bar.update(task, description=step, completed=self._names.index(step))
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _tell(release: Release, *, as_json: bool) -> None:
+    profile, parity = release.profile, release.manifest.parity
+    if as_json:
+        show(
+            {
+                "release": release.digest,
+                "name": release.manifest.name,
+                "task": release.manifest.task,
+                "model": release.manifest.model.uri,
+                "performance": profile.performance,
+                "parity": parity,
+                "calibration": profile.calibration,
+            }
+        )
+        return
+    out().print(f"[bold]{release.manifest.name}[/bold]  {release.digest}")
+    for metric, found in profile.performance.items():
+        out().print(
+            f"  {metric:<18} {found['value']:.4g}  [{found['low']:.4g}, {found['high']:.4g}]  n = {found['n']:,}",
+            markup=False,
+        )
+    if parity:
+        rows = parity.get("rows", 0) + parity.get("boundary_rows", 0)
+        out().print(
+            f"  parity             {parity.get('beyond', 0)} of {rows:,} rows beyond {parity.get('tolerance', 0):g}",
+            markup=False,
+        )
+    out().print(f"  alarms             {profile.calibration.get('sentence', '')}", markup=False)
+    note(f"  next: holdfast deploy {short(release.digest)} --as {release.manifest.name}")

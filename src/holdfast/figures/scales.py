@@ -56,7 +56,7 @@ def percent(share: float) -> str:
 
 
 def linear_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers inside [low, high]: steps of 1, 2 or 5 times a power of ten."""
+    """Round numbers inside [low, high], for ranges above a billionth of the values: steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / max(wanted, 1)

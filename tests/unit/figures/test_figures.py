@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from holdfast.figures import Bin, LineTrack, Marker, Point, Span, SpanTrack, histogram, sparkline, stylesheet, timeline
@@ -136,6 +136,7 @@ def test_every_class_that_is_drawn_has_a_rule():
 
 @given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(1, 8))
 def test_ticks_lie_inside_and_are_evenly_spaced(low, span, wanted):
+    assume(span >= abs(low) * 1e-9)  # closer values differ by less than an axis label can say
     high = low + span
     ticks = linear_ticks(low, high, wanted)
     assert all(low - span * 1e-6 <= t <= high + span * 1e-6 for t in ticks)

@@ -28,6 +28,7 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import ClassVar
 
 __all__ = [
@@ -74,6 +75,20 @@ class HoldfastError(Exception):
     def as_dict(self) -> dict[str, str]:
         """The fields a machine reads (`--json`, HTTP)."""
         return {"code": self.code, "what": self.what, "where": self.where, "next": self.next_step}
+
+    def as_problem(self) -> dict[str, str | int]:
+        """An RFC 9457 problem, with the member `error` that Open Inference Protocol clients read."""
+        told = str(self)
+        return {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": told,
+            "code": self.code,
+            "where": self.where,
+            "next": self.next_step,
+            "error": told,
+        }
 
 
 class UsageError(HoldfastError):
@@ -126,6 +141,11 @@ class InvalidInput(HoldfastError):
         super().__init__(what, where, next_step)
         self.field = field
         self.row = row
+
+    def as_problem(self) -> dict[str, str | int]:
+        """The problem, and where in the input it is."""
+        place = {"field": self.field, "row": self.row}
+        return super().as_problem() | {name: value for name, value in place.items() if value is not None}
 
 
 class MalformedRequest(InvalidInput):

@@ -65,7 +65,7 @@ def test_a_client_that_pipelines_and_never_reads_fills_no_memory():
         return echo(request, later)
 
     async def story(port, log, connect):
-        reader, writer = await connect()
+        _, writer = await connect()
         question = post("/a", b"x" * 10_000)
 
         async def ask():

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import itertools
 
 import msgspec
 from hypothesis import example, given, settings
@@ -46,7 +47,7 @@ async def heard(wire, data, cuts, *, patient):
     """What a client hears that sends `data` cut at `cuts`; it obeys pauses, as the network would."""
     connection, line = wire.client()
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         while not line.reading and not line.over:
             await ticks(1)
         connection.data_received(data[start:end])
@@ -114,14 +115,12 @@ pieces = st.one_of(
     st.binary(max_size=60),
     st.sampled_from([*REQUESTS.values(), *ENDS.values()]),
     st.sampled_from(
-        [b"GET / HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"]
-        + [
-            b"Content-Length:\r\n",
-            b"Upgrade: h2c\r\nConnection: upgrade\r\n",
-            b"Expect: 100-continue\r\n",
-            b"0\r\n\r\n",
+        [
+            *(b"GET / HTTP/1.1\r\n", b"POST / HTTP/1.1\r\nHost: x\r\n", b"HEAD / HTTP/1.1\r\n", b"GET / HTTP/1.0\r\n"),
+            *(b"Host: x\r\n", b"\r\n", b"Content-Length: 5\r\n", b"Content-Length:\r\n", b"Expect: 100-continue\r\n"),
+            *(b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"Transfer-Encoding: chunked\r\n"),
+            *(b"0\r\n\r\n", b"ffffffffffffffffff\r\n"),
         ]
-        + [b"POST / HTTP/1.1\r\nHost: x\r\n", b"ffffffffffffffffff\r\n", b"GET / HTTP/1.0\r\n", b"HEAD / HTTP/1.1\r\n"]
     ),
 )
 

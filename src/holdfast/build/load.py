@@ -26,6 +26,7 @@ PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle"})
 
 KNOWN_TYPES: Final = frozenset(
     {
+        "builtins.object",
         "collections.OrderedDict",
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",

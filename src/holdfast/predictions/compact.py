@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core.ports import Database, Stores
-from holdfast.core.prediction import Labelled, Prediction, Record, Refusal
+from holdfast.core.prediction import Labelled, Prediction, Refusal
 from holdfast.core.window import Window, merge
 from holdfast.errors import Conflict
 from holdfast.predictions import log as wal
@@ -161,9 +161,10 @@ def _store(
     # Each writer's own order is kept, so a recount numbers count windows the same.
     records = heapq.merge(*([e.record for e in part.entries] for part in parts), key=lambda record: record.received)
     groups: dict[tuple[str, str], list[Prediction | Refusal]] = defaultdict(list)
-    last: dict[str, Record] = {}
+    last: dict[str, Prediction] = {}  # they alone move the clock: a label may come before a replay has begun
     for record in records:
-        last[record.deployment] = record
+        if isinstance(record, Prediction):
+            last[record.deployment] = record
         if isinstance(record, Labelled):
             stores.labels.add(record.deployment, record.labels, received=record.received, clock=record.clock)
             told.labels += len(record.labels)
@@ -185,7 +186,7 @@ def _store(
         stores.cursors.set(name, after)
 
 
-def _set_clock(stores: Stores, record: Record) -> None:
+def _set_clock(stores: Stores, record: Prediction) -> None:
     """A record whose deployment clock is not the wall clock comes from a replay, and its clock is the replay's."""
     name = f"replay/{record.deployment}"
     if abs(record.clock - record.received) <= SAME_CLOCK:

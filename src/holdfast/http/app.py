@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from holdfast.errors import HoldfastError, MalformedRequest, Overloaded, ServeError, TooLarge
 from holdfast.http.pace import Pace
-from holdfast.http.problems import JSON, Refused, Reply, json, problem
+from holdfast.http.problems import Refused, Reply, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
 from holdfast.predictions.log import encode
 from holdfast.serve import dataplane
@@ -76,6 +76,7 @@ class App:
         """Let this plan answer from now on."""
         self._plan = plan
         self._pace.forget()
+        self._state.metrics.following(plan.generation)
 
     def close(self) -> None:
         """Wait for the threads."""
@@ -160,7 +161,7 @@ class App:
         route = asked.verb
         answer = dataplane.predict(body, route, asked.name, asked.version, request.headers, plan, self._state)
         frames = () if answer.record is None else (encode(answer.record),)
-        return Reply(answer.status, answer.body, JSON, answer.headers, frames)
+        return Reply(answer.status, answer.body, answer.media, answer.headers, frames)
 
     def _tell(self, asked: Action) -> Reply:
         """What needs no body."""

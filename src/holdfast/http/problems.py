@@ -10,7 +10,7 @@ import msgspec
 
 from holdfast.errors import HoldfastError, InvalidInput
 
-__all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "as_problem", "json", "problem"]
+__all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "json", "problem"]
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
@@ -60,29 +60,11 @@ class TooSlow(InvalidInput):
         )
 
 
-def as_problem(error: HoldfastError) -> dict[str, Any]:
-    """The members of a problem."""
-    told = str(error)
-    found: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
-        "status": error.status,
-        "detail": told,
-        "code": error.code,
-        "where": error.where,
-        "next": error.next_step,
-        "error": told,
-    }
-    if isinstance(error, InvalidInput):
-        found |= {name: value for name, value in (("field", error.field), ("row", error.row)) if value is not None}
-    return found
-
-
 def problem(error: HoldfastError, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
     """An error as a reply; who is turned away for load is told when to come back."""
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers += RETRY
-    return Reply(error.status, msgspec.json.encode(as_problem(error)), PROBLEM, headers)
+    return Reply(error.status, msgspec.json.encode(error.as_problem()), PROBLEM, headers)
 
 
 def json(status: int, value: Any, frames: Sequence[bytes] = ()) -> Reply:

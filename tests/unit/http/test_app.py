@@ -1,0 +1,279 @@
+"""The application over the real data plane: what each address answers, and who is turned away."""
+
+import asyncio
+import gzip
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pytest
+from wire import Wire, get, post, run, ticks
+
+from holdfast.core.contract import Contract, Field, Output
+from holdfast.core.deployment import Plan, Route
+from holdfast.core.prediction import Prediction, Refusal
+from holdfast.errors import InvalidInput, NotFound
+from holdfast.http.app import QUEUE, App
+from holdfast.http.reader import Limits
+from holdfast.predictions.log import encode, read
+from holdfast.predictions.log import Segment as LogSegment
+from holdfast.serve.dataplane import ServeState
+from holdfast.serve.plan import load
+
+DIGEST = "ab" * 32
+CONTRACT = Contract(
+    fields=(Field(name="area", datatype="FP64"), Field(name="rooms", datatype="INT64", nullable=True)),
+    output=Output(task="regression", label="price"),
+)
+ROWS = msgspec.json.encode({"instances": [{"area": 100.0, "rooms": 3}]})
+
+
+class Bundle(NamedTuple):
+    """An opened release, as a plan needs it."""
+
+    digest: str
+    contract: Contract = CONTRACT
+    model: Path = Path()
+    path: Path = Path()
+
+
+class Sum:
+    """A model that needs no file, and the runtime that opens it. It waits for `gate`, and says when it is being asked."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.asked = threading.Semaphore(0)
+
+    def load(self, model, *, threads=1):
+        return self
+
+    def run(self, columns):
+        self.asked.release()
+        assert self.gate.wait(30)
+        return {"prediction": columns["area"] + np.nan_to_num(columns["rooms"])}
+
+
+def label(name, body):
+    if name != "houses":
+        raise NotFound(f"no deployment '{name}'")
+    if body == b"bad":
+        raise InvalidInput("a label needs a prediction id", row=0, field="prediction_id")
+    return 202, {"accepted": 1}, [b"label:" + body]
+
+
+def application(model=None, **options):
+    plan = load(Plan(7, {"houses": (Route(DIGEST, "live", 1.0),)}, {}), Bundle, model or Sum())
+    app = App(plan=plan, state=ServeState(), label=label, control="http://127.0.0.1:8081", **options)
+    app.follow(plan)
+    return app
+
+
+def asked(*requests, app=None):
+    """The answers to one client, and what was logged."""
+    found = []
+
+    async def story():
+        wire = Wire(handle=(app or application()).handle)
+        heard, _ = await wire.say(*requests)
+        found.extend((heard, [frame for frames in wire.log for frame in frames]))
+
+    run(story)
+    return found
+
+
+def one(request, app=None):
+    (answer,), _ = asked(request, app=app)
+    return answer.status, msgspec.json.decode(answer.body)
+
+
+def records(frames, tmp_path):
+    path = tmp_path / "00000001.wal"
+    path.write_bytes(b"".join(frames))
+    return [entry.record for entry in read(LogSegment("w", 1, path), complete=True).entries]
+
+
+class TestAddresses:
+    def test_rows(self, tmp_path):
+        (answer,), frames = asked(post("/v1/models/houses:predict", ROWS))
+        told = msgspec.json.decode(answer.body)
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "application/json"
+        assert (told["release"], told["predictions"][0]["prediction"]) == (DIGEST, 103.0)
+        (record,) = records(frames, tmp_path)
+        assert isinstance(record, Prediction)
+        assert told["predictions"][0]["id"] == f"{record.request}-0"
+
+    def test_tensors(self):
+        tensors = [
+            {"name": "area", "shape": [2], "datatype": "FP64", "data": [1, 2]},
+            {"name": "rooms", "shape": [2], "datatype": "INT64", "data": [1, 1]},
+        ]
+        for path in ("/v2/models/houses/infer", f"/v2/models/houses/versions/{DIGEST[:12]}/infer"):
+            status, told = one(post(path, msgspec.json.encode({"id": "mine", "inputs": tensors})))
+            assert status == 200
+            assert (told["id"], told["model_version"]) == ("mine", DIGEST)
+            assert told["outputs"][0]["data"] == [2.0, 3.0]
+
+    def test_what_is_refused_is_logged_too_and_names_row_and_field(self, tmp_path):
+        (answer,), frames = asked(post("/v1/models/houses:predict", b'{"instances":[{"area":"x","rooms":1}]}'))
+        told = msgspec.json.decode(answer.body)
+        assert (answer.status, told["field"], told["row"]) == (422, "area", 0)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert told["error"] == told["detail"]
+        (record,) = records(frames, tmp_path)
+        assert isinstance(record, Refusal)
+
+    def test_labels(self):
+        (answer,), frames = asked(post("/v1/models/houses:label", b"truth"))
+        assert (answer.status, msgspec.json.decode(answer.body), frames) == (202, {"accepted": 1}, [b"label:truth"])
+        assert one(post("/v1/models/houses:label", b"bad"))[0] == 422
+        assert one(post("/v1/models/flats:label", b"truth"))[0] == 404
+
+    def test_metadata_and_health(self):
+        assert one(get("/v2"))[1]["name"] == "holdfast"
+        assert one(get("/v2/health/live")) == (200, {"live": True})
+        assert one(get("/v2/health/ready")) == (200, {"ready": True})
+        assert one(get("/v2/models/houses/ready"))[0] == 200
+        assert one(get(f"/v2/models/houses/versions/{DIGEST}/ready"))[0] == 200
+        status, told = one(get("/v2/models/houses"))
+        assert status == 200
+        assert [tensor["name"] for tensor in told["inputs"]] == ["area", "rooms"]
+        assert one(get("/"))[1]["control"] == "http://127.0.0.1:8081"
+
+    def test_metrics(self):
+        (_, answer), _ = asked(post("/v1/models/houses:predict", ROWS), get("/metrics"))
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert b'deployment="houses"' in answer.body
+        assert b"holdfast_plan_generation 7" in answer.body
+
+    def test_what_is_not_there(self):
+        for request in (
+            get("/v2/models/flats"),
+            get("/v2/models/flats/ready"),
+            get("/v2/models/houses/versions/beef/ready"),
+            post("/v1/models/flats:predict", ROWS),
+            get("/favicon.ico"),
+        ):
+            assert one(request)[0] == 404
+        (answer,), _ = asked(get("/v2/models/houses/infer"))
+        assert (answer.status, answer.headers["allow"]) == (405, "POST")
+
+    def test_a_mistake_of_ours_is_told_and_ends_nothing(self, capsys):
+        def broken(name, body):
+            raise RuntimeError("our mistake")
+
+        app = application()
+        app._label = broken
+        found, _ = asked(post("/v1/models/houses:label", b"x"), get("/v2/health/live"), app=app)
+        assert [a.status for a in found] == [500, 200]
+        assert "our mistake" in capsys.readouterr().err
+
+
+class TestWhoMayAsk:
+    @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "LOCALHOST:1", "[::1]:8080"])
+    def test_this_machine_may(self, host):
+        (answer,), _ = asked(get("/v2").replace(b"127.0.0.1:8080", host.encode()))
+        assert answer.status == 200
+
+    @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[::1", "127.0.0.1@evil.example"])
+    def test_another_name_may_not(self, host):
+        (answer,), _ = asked(get("/v2").replace(b"127.0.0.1:8080", host.encode()))
+        assert answer.status == 421
+
+    def test_any_name_where_hosts_are_not_checked(self):
+        app = application(hosts=None)
+        (answer,), _ = asked(get("/v2").replace(b"127.0.0.1:8080", b"models.example"), app=app)
+        assert answer.status == 200
+
+    @pytest.mark.parametrize(
+        "header",
+        ["Origin: http://evil.example", "Sec-Fetch-Site: cross-site", "Origin: null", "Sec-Fetch-Site: same-site"],
+    )
+    def test_another_sites_page_may_not(self, header):
+        (answer,), frames = asked(post("/v1/models/houses:label", b"x", header))
+        assert (answer.status, frames) == (403, [])
+
+    def test_our_own_page_may(self):
+        (answer,), _ = asked(
+            post("/v1/models/houses:predict", ROWS, "Origin: http://127.0.0.1:8080", "Sec-Fetch-Site: same-origin")
+        )
+        assert answer.status == 200
+
+
+class TestPackedBodies:
+    def test_gzip(self):
+        request = post("/v1/models/houses:predict", gzip.compress(ROWS), "Content-Encoding: gzip")
+        assert one(request)[0] == 200
+
+    @pytest.mark.parametrize(
+        ("body", "coding", "status"),
+        [
+            (gzip.compress(b"x" * 2000), "gzip", 413),
+            (b"not gzip", "gzip", 400),
+            (gzip.compress(ROWS)[:-3], "gzip", 400),
+            (gzip.compress(ROWS) + b"more", "gzip", 400),
+            (ROWS, "br", 415),
+            (ROWS, "identity", 200),
+        ],
+    )
+    def test_what_cannot_be_unpacked(self, body, coding, status):
+        request = post("/v1/models/houses:predict", body, f"Content-Encoding: {coding}")
+        assert one(request, app=application(max_body=1000))[0] == status
+
+
+class TestSlowModels:
+    def test_a_slow_model_leaves_the_loop_and_the_order_stays(self):
+        model = Sum()
+        app = application(model)
+        assert model.asked.acquire(timeout=30)  # a release is tried as it is loaded
+        slow = post("/v1/models/houses:predict", ROWS)
+        app._pace.slow = lambda asked, size: asked.name == "houses"
+
+        async def story():
+            wire = Wire(handle=app.handle)
+            connection, line = wire.client()
+            model.gate.clear()
+            connection.data_received(slow + get("/v2/health/live"))
+            assert await asyncio.to_thread(model.asked.acquire, timeout=30)
+            heard, _ = await wire.say(get("/v2/health/live"))  # the loop is free
+            assert [a.status for a in heard] == [200]
+            assert not line.sent
+            model.gate.set()
+            while b'{"live"' not in line.sent:
+                await ticks(1)
+            assert line.sent.index(b"103.0") < line.sent.index(b'{"live"')
+            assert len(wire.log) == 1
+
+        run(story)
+        app.close()
+
+    def test_more_slow_requests_than_can_wait_are_turned_away_at_once(self):
+        model = Sum()
+        app = application(model)
+        app._pace.slow = lambda asked, size: True
+
+        async def story():
+            wire = Wire(handle=app.handle, limits=Limits())
+            model.gate.clear()
+            lines = []
+            for _ in range(QUEUE + 5):
+                connection, line = wire.client()
+                connection.data_received(post("/v1/models/houses:predict", ROWS))
+                lines.append(line)
+            await ticks()
+            assert [line.sent[:12] for line in lines if line.sent] == [b"HTTP/1.1 503"] * 5
+            model.gate.set()
+            while not all(line.sent for line in lines):
+                await ticks(1)
+            assert sum(map(len, wire.log)) == QUEUE
+
+        run(story)
+        app.close()
+
+
+def test_frames_are_what_the_log_reads(tmp_path):
+    refusal = Refusal("r", "houses", 1, 1, "HF300", "area", 1)
+    assert records([encode(refusal)], tmp_path) == [refusal]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.columns.names import shown
 from holdfast.core.contract import Field
 from holdfast.errors import InvalidInput
 
@@ -22,6 +23,7 @@ __all__ = ["NotANumber", "Reader", "reader"]
 
 _FLOAT_LIMITS: Final = {"FP32": float(np.finfo(np.float32).max), "FP64": float(np.finfo(np.float64).max)}
 _KINDS: Final = {"BOOL": "true or false", "BYTES": "text"}
+_JSON_TYPES: Final[dict[str, set[type]]] = {"BYTES": {str}, "BOOL": {bool}, "FP32": {int, float}, "FP64": {int, float}}
 _TEXT: Final = {True: "true", False: "false", None: None}
 
 
@@ -87,8 +89,7 @@ class Reader(msgspec.Struct, frozen=True):
             return self.refuse(f"{value.token} is not JSON", row, able)
         if value is None:
             return self.refuse("a value is missing (null) and the field is not nullable", row)
-        said = msgspec.json.encode(value)[:40].decode(errors="replace")
-        return self.refuse(f"{said} is not {self.wanted}", row)
+        return self.refuse(f"{shown(value)} is not {self.wanted}", row)
 
     def too_large(self, values: Iterable[Any]) -> InvalidInput | None:
         """The error for an integer that no float can hold, if there is one."""
@@ -96,7 +97,7 @@ class Reader(msgspec.Struct, frozen=True):
             try:
                 float(value or 0)
             except OverflowError:
-                return self.refuse(f"a number of {len(str(abs(value))[:5000])} digits is too large", row)
+                return self.refuse("the number is too large", row)
         return None
 
     def check_missing(self, missing: NDArray[np.bool_]) -> None:
@@ -139,9 +140,7 @@ class Reader(msgspec.Struct, frozen=True):
 
 def reader(field: Field) -> Reader:
     """Compile one field."""
-    kinds: set[type] = {"BYTES": {str}, "BOOL": {bool}, "FP32": {int, float}, "FP64": {int, float}}.get(
-        field.datatype, {int}
-    )
+    kinds = _JSON_TYPES.get(field.datatype, {int})
     if "key" in field.marks and not field.feature:
         kinds = {str, int}  # a key is a name, whatever type it was inferred with
     if field.nullable:

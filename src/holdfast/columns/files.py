@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from holdfast.columns.field import Reader
 from holdfast.columns.names import class_name
-from holdfast.columns.times import NO_TIME, from_datetimes, from_text
+from holdfast.columns.times import NO_TIME, from_datetimes, from_text, iso_texts
 
 __all__ = ["numbers", "texts", "times"]
 
@@ -38,7 +38,7 @@ def texts(column: Reader, values: NDArray[Any]) -> NDArray[Any]:
         column.check_whole(values.astype(np.float64))
         found = np.array([None if v != v else str(int(v)) for v in values.tolist()], dtype=object)  # noqa: PLR0124 - NaN
     elif values.dtype.kind == "M" and column.field.datatype == "BYTES":
-        found = np.array([None if v is None else v.isoformat() for v in values.astype("M8[us]").tolist()], dtype=object)
+        found = iso_texts(values)
     elif values.dtype.kind in "OU":
         found = np.array([None if v is None or v != v else v for v in values.tolist()], dtype=object)  # noqa: PLR0124
     else:

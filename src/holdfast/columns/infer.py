@@ -56,10 +56,11 @@ def infer_contract(
         threshold: binary: positive from this probability on.
         timezone: how naive timestamps are read.
     """
-    marked = {name: set(found) for name, found in (marks or {}).items()}
-    for name, mark in ((timestamp, "timestamp"), (key, "key")):
-        if name is not None:
-            marked.setdefault(name, set()).add(mark)
+    marked: dict[str, set[Mark]] = {name: set(found) for name, found in (marks or {}).items()}
+    if timestamp is not None:
+        marked.setdefault(timestamp, set()).add("timestamp")
+    if key is not None:
+        marked.setdefault(key, set()).add("key")
     if features is None:
         features = [name for name in table if name not in {label, timestamp, key}]
     others = [name for name in marked if name not in features]
@@ -71,7 +72,7 @@ def infer_contract(
     order = _order(table[timestamp], timezone, timestamp) if timestamp else None
     fields = []
     for name in (*features, *others):
-        if order is not None and table[name].dtype.kind in "fiu" and _grows(table[name].astype(np.float64)[order]):
+        if order is not None and name != key and _grows(table[name], order):
             marked.setdefault(name, set()).add("calendar")
         fields.append(
             _field(name, table[name], marked.get(name, set()), feature=name in features, closed=name in closed)
@@ -167,12 +168,15 @@ def _order(values: NDArray[Any], timezone: str, name: str) -> NDArray[np.int64]:
         times = from_text(values.tolist(), zone, name)
     else:
         raise InvalidInput("the column holds numbers, no timestamps", field=name, next_step="write ISO 8601")
-    rows: NDArray[np.int64] = np.argsort(times, kind="stable")
-    return rows[times[rows] != NO_TIME]
+    rows = np.argsort(times, kind="stable").astype(np.int64)
+    return np.asarray(rows[times[rows] != NO_TIME], dtype=np.int64)
 
 
-def _grows(values: NDArray[np.float64]) -> bool:
+def _grows(column: NDArray[Any], order: NDArray[np.int64]) -> bool:
     """Never falls over time and takes several values; two are enough only if they can be years."""
+    if column.dtype.kind not in "fiu":
+        return False
+    values = column.astype(np.float64)[order]
     present = values[np.isfinite(values)]
     if len(present) < 2 or np.any(np.diff(present) < 0):
         return False

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["class_name", "class_names", "key_text"]
+__all__ = ["class_name", "class_names", "key_text", "shown"]
 
 
 def class_name(value: Any) -> str:
@@ -35,3 +36,11 @@ def class_names(values: NDArray[Any] | Iterable[Any]) -> tuple[str, ...]:
     """The classes of a label column: numbers by size, text by alphabet."""
     found = {value for value in np.asarray(values).tolist() if value is not None and value == value}  # noqa: PLR0124
     return tuple(class_name(value) for value in sorted(found, key=lambda v: (isinstance(v, str), v)))
+
+
+def shown(value: Any) -> str:
+    """A JSON value for an error message: cut short, and whatever it is, never an error of its own."""
+    try:
+        return msgspec.json.encode(value)[:40].decode(errors="replace")
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return f"a value of type {type(value).__name__}"

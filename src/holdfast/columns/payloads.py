@@ -21,6 +21,7 @@ import msgspec
 
 from holdfast.columns.field import NotANumber
 from holdfast.columns.layout import Batch, Layout
+from holdfast.columns.names import shown
 from holdfast.errors import InvalidInput, MalformedRequest, TooLarge
 
 __all__ = ["TENSOR_TYPES", "Payload", "decode_json", "decode_rows", "decode_tensors"]
@@ -31,6 +32,8 @@ TENSOR_TYPES: Final = frozenset(
 MAX_ID: Final = 200
 _AT: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_JSON: Final = re.compile(rb"-?(NaN|Infinity)")
+_ESCAPED: Final = re.compile(rb"\\ud", re.IGNORECASE)
+"""Half a surrogate pair, which Python's own parser would let through into names and values."""
 
 
 class Payload(msgspec.Struct, frozen=True):
@@ -52,7 +55,7 @@ def decode_json(body: bytes) -> Any:
         place = _AT.search(str(bad))
         at = int(place[1]) if place else len(body)
         # The parser stops at the token's first letter, or behind its minus.
-        if _NOT_JSON.match(body, at) or (at and _NOT_JSON.match(body, at - 1)):
+        if (_NOT_JSON.match(body, at) or (at and _NOT_JSON.match(body, at - 1))) and not _ESCAPED.search(body):
             return _with_tokens(body)
         raise MalformedRequest(f"the body is not JSON: {_plain(bad)}", next_step="send one JSON object") from None
     except UnicodeDecodeError as bad:
@@ -118,12 +121,12 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
     where = f"inputs, '{str(name)[:60]}'"
     if not isinstance(name, str):
         raise MalformedRequest("a tensor has no name", "inputs", "give name, shape, datatype and data")
-    if datatype not in TENSOR_TYPES:
+    if not isinstance(datatype, str) or datatype not in TENSOR_TYPES:
         raise MalformedRequest(
-            f"datatype {_short(datatype)} is not one", where, f"use {', '.join(sorted(TENSOR_TYPES))}"
+            f"datatype {shown(datatype)} is not one", where, f"use {', '.join(sorted(TENSOR_TYPES))}"
         )
     if not isinstance(shape, list) or not shape or not all(type(size) is int and size >= 0 for size in shape):
-        raise MalformedRequest(f"shape {_short(shape)} is not one", where, "give a list of sizes, such as [1]")
+        raise MalformedRequest(f"shape {shown(shape)} is not one", where, "give a list of sizes, such as [1]")
     if not isinstance(data, list):
         told = "send JSON data (tritonclient: binary_data=False)" if "parameters" in given else "give a list"
         raise MalformedRequest("there is no 'data'", where, told)
@@ -133,7 +136,7 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
         data = list(itertools.chain.from_iterable(data))
     if len(data) != math.prod(shape):
         raise MalformedRequest(
-            f"shape {_short(shape)} asks for {math.prod(shape)} values, {len(data)} are given",
+            f"shape {shown(shape)} asks for {math.prod(shape)} values, {len(data)} are given",
             where,
             "mend one of the two",
         )
@@ -168,7 +171,7 @@ def _transpose(rows: list[Any]) -> dict[str, Sequence[Any]]:
             pass
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise MalformedRequest(f"{_short(row)} is not an object", row=number, next_step='send {"column": value}')
+            raise MalformedRequest(f"{shown(row)} is not an object", row=number, next_step='send {"column": value}')
         if not row:
             raise InvalidInput("the row is empty", row=number, next_step="give every column")
         for name in (*first, *row):
@@ -223,13 +226,6 @@ def _with_tokens(body: bytes) -> Any:
         raise MalformedRequest(
             "the body is not JSON: it has NaN or Infinity, and more is wrong", next_step="write null"
         ) from None
-
-
-def _short(value: Any) -> str:
-    try:
-        return msgspec.json.encode(value)[:60].decode(errors="replace")
-    except (TypeError, ValueError, RecursionError):
-        return f"a {type(value).__name__}"
 
 
 def _plain(bad: Exception) -> str:

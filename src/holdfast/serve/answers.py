@@ -1,0 +1,139 @@
+"""From columns to an answer: the model's numbers, the labels that follow from them, and both as a client reads them.
+
+A binary model answers its second class from the contract's threshold on; several classes answer the most probable one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.columns import Batch
+from holdfast.core.contract import Output
+from holdfast.errors import InvalidInput, MalformedRequest
+from holdfast.serve.plan import LoadedRoute
+
+__all__ = ["Answered", "answer", "as_rows", "as_tensors"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A batch and what the model said to it."""
+
+    deployment: str
+    route: LoadedRoute
+    request: str
+    client_id: str
+    batch: Batch
+    numbers: NDArray[np.float64]
+    """Predictions [n] or probabilities [n, k]."""
+    labels: list[str] | None
+    """Class names; None for a regression."""
+
+    @property
+    def name(self) -> str:
+        """Of the numbers: `prediction` or `probabilities`."""
+        return "prediction" if self.labels is None else "probabilities"
+
+    @property
+    def ids(self) -> list[str]:
+        """Prediction ids, row by row."""
+        return [f"{self.request}-{row}" for row in range(self.batch.rows)]
+
+
+def answer(deployment: str, route: LoadedRoute, batch: Batch, *, request: str, client_id: str) -> Answered:
+    """Run the model; refuses a row for which it has no finite answer."""
+    output = route.release.contract.output
+    name = "prediction" if output.task == "regression" else "probabilities"
+    numbers = route.release.session.run(batch.table)[name]
+    total = float(numbers.sum())
+    if total - total != 0.0 and not (finite := np.isfinite(numbers)).all():  # only infinity and NaN do the first
+        row = int(np.argmin(finite.reshape(batch.rows, -1).all(axis=1)))
+        raise InvalidInput("the model has no finite answer", next_step="look at the row's values", row=row)
+    labels = None if output.task == "regression" else _labels(output, numbers)
+    return Answered(deployment, route, request, client_id, batch, numbers, labels)
+
+
+def _labels(output: Output, numbers: NDArray[np.float64]) -> list[str]:
+    if output.task == "binary":
+        no, yes = output.classes
+        return [yes if share >= output.threshold else no for share in numbers[:, 1].tolist()]
+    return [output.classes[index] for index in numbers.argmax(axis=1).tolist()]
+
+
+def as_rows(answered: Answered) -> bytes:
+    """The row form."""
+    release = answered.route.release
+    output = release.contract.output
+    predictions: list[dict[str, Any]]
+    if answered.labels is None:
+        values = answered.numbers.tolist()
+        predictions = [{"id": i, "prediction": v} for i, v in zip(answered.ids, values, strict=True)]
+    else:
+        extra = {"threshold": output.threshold} if output.task == "binary" else {}
+        predictions = [
+            {
+                "id": i,
+                "label": release.label_values[label],
+                "probabilities": dict(zip(output.classes, shares, strict=True)),
+                **extra,
+            }
+            for i, label, shares in zip(answered.ids, answered.labels, answered.numbers.tolist(), strict=True)
+        ]
+    return msgspec.json.encode(
+        {
+            "deployment": answered.deployment,
+            "release": release.digest,
+            "track": answered.route.track,
+            "request": answered.request,
+            "predictions": predictions,
+        }
+    )
+
+
+def as_tensors(answered: Answered, wanted: Sequence[str] = ()) -> bytes:
+    """The Open Inference Protocol, with the wanted outputs in that order, or all.
+
+    Its parameters are scalars, so the prediction ids are one text, joined by commas.
+    """
+    release = answered.route.release
+    rows = answered.batch.rows
+    if answered.labels is None:
+        outputs = [_tensor("prediction", "FP64", [rows], answered.numbers.tolist())]
+    else:
+        given = [release.label_values[label] for label in answered.labels]
+        shape = list(answered.numbers.shape)
+        outputs = [
+            _tensor("label", release.contract.output.label_datatype, [rows], given),
+            _tensor("probabilities", "FP64", shape, answered.numbers.ravel().tolist()),
+        ]
+    reply: dict[str, Any] = {
+        "model_name": answered.deployment,
+        "model_version": release.digest,
+        "parameters": {
+            "request": answered.request,
+            "predictions": ",".join(answered.ids),
+            "track": answered.route.track,
+        },
+        "outputs": _wanted(outputs, wanted),
+    }
+    if answered.client_id:
+        reply["id"] = answered.client_id
+    return msgspec.json.encode(reply)
+
+
+def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
+    return {"name": name, "datatype": datatype, "shape": shape, "data": data}
+
+
+def _wanted(outputs: list[dict[str, Any]], wanted: Sequence[str]) -> list[dict[str, Any]]:
+    there = {output["name"]: output for output in outputs}
+    for name in wanted:
+        if name not in there:
+            raise MalformedRequest(f"no output '{name[:60]}'", next_step=f"the outputs are: {', '.join(there)}")
+    return [there[name] for name in wanted] or outputs

@@ -1,0 +1,181 @@
+"""The traffic plan, loaded: every release verified, its contract compiled, its model open and tried once.
+
+A `LoadedPlan` is immutable and swapped as a whole; releases that the previous plan had open are used again. Whatever is
+wrong with a release shows while it is being loaded, and the plan before it goes on answering.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.columns import Layout
+from holdfast.core.contract import Contract, Field
+from holdfast.core.deployment import Plan, Track
+from holdfast.core.names import short
+from holdfast.core.ports import Runtime, Session
+from holdfast.errors import NotFound, ReleaseError
+from holdfast.release.bundle import Release
+
+__all__ = ["NOTHING", "LoadedDeployment", "LoadedPlan", "LoadedRelease", "LoadedRoute", "load"]
+
+FEWEST: Final = 4
+"""Characters of a digest that name a version."""
+
+
+@dataclass(frozen=True)
+class LoadedRelease:
+    """A release that can answer."""
+
+    digest: str
+    contract: Contract
+    layout: Layout
+    session: Session
+
+    @cached_property
+    def kept(self) -> tuple[tuple[str, bool, bool], ...]:
+        """What the log keeps of the inputs: name, whether numeric, whether hashed."""
+        return tuple((f.name, f.numeric, f.logged == "hash") for f in self.contract.fields if f.logged != "drop")
+
+    @cached_property
+    def key_policy(self) -> str:
+        """keep, drop or hash."""
+        return self.contract.key.logged if self.contract.key else "keep"
+
+    @cached_property
+    def timestamp(self) -> str:
+        """Name of the timestamp field; empty if there is none."""
+        return self.contract.timestamp.name if self.contract.timestamp else ""
+
+    @cached_property
+    def label_values(self) -> dict[str, Any]:
+        """Class name -> the label as JSON has it, in the contract's datatype."""
+        output = self.contract.output
+        return {name: _label_value(output.label_datatype, name) for name in output.classes}
+
+
+@dataclass(frozen=True)
+class LoadedRoute:
+    """A release in its role."""
+
+    release: LoadedRelease
+    track: Track
+    share: float
+
+
+@dataclass(frozen=True)
+class LoadedDeployment:
+    """A name that answers."""
+
+    name: str
+    salt: str
+    live: LoadedRoute
+    canary: LoadedRoute | None
+
+    @property
+    def routes(self) -> tuple[LoadedRoute, ...]:
+        """The live release first."""
+        return (self.live,) if self.canary is None else (self.live, self.canary)
+
+    def version(self, version: str) -> LoadedRoute:
+        """The route of a version: a release digest, its beginning, or `live` and `canary`."""
+        for route in self.routes:
+            if version == route.track or (len(version) >= FEWEST and route.release.digest.startswith(version)):
+                return route
+        names = ", ".join(f"{short(route.release.digest)} ({route.track})" for route in self.routes)
+        raise NotFound(f"'{self.name}' does not answer with version '{version[:64]}'", next_step=f"it has {names}")
+
+
+@dataclass(frozen=True)
+class LoadedPlan:
+    """What answers now."""
+
+    generation: int
+    deployments: Mapping[str, LoadedDeployment]
+
+    def deployment(self, name: str) -> LoadedDeployment:
+        """Raises NotFound with the names there are."""
+        found = self.deployments.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.deployments, n=1)
+            names = ", ".join(sorted(self.deployments)[:20])
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {names}" if names else "holdfast deploy"
+            raise NotFound(f"no deployment '{name[:64]}'", next_step=hint)
+        return found
+
+    def contract(self, name: str) -> Contract:
+        """The contract of the deployment's live release; raises NotFound."""
+        return self.deployment(name).live.release.contract
+
+
+NOTHING: Final = LoadedPlan(0, {})
+"""Before the first plan."""
+
+
+def load(
+    plan: Plan, open_release: Callable[[str], Release], runtime: Runtime, previous: LoadedPlan = NOTHING
+) -> LoadedPlan:
+    """Open what a plan names.
+
+    Args:
+        plan: the traffic plan.
+        open_release: digest -> verified release; raises NotFound, Tampered or Untrusted.
+        runtime: opens models.
+        previous: a plan whose open releases are used again.
+    """
+    opened = {
+        route.release.digest: route.release
+        for deployment in previous.deployments.values()
+        for route in deployment.routes
+    }
+    deployments = {}
+    for name, routes in plan.deployments.items():
+        found: dict[str, LoadedRoute] = {}
+        for route in routes:
+            if route.release not in opened:
+                opened[route.release] = _open(open_release(route.release), runtime)
+            found[route.track] = LoadedRoute(opened[route.release], route.track, route.share)
+        deployments[name] = LoadedDeployment(name, plan.salts.get(name, ""), found["live"], found.get("canary"))
+    return LoadedPlan(plan.generation, deployments)
+
+
+def _open(release: Release, runtime: Runtime) -> LoadedRelease:
+    contract = release.contract
+    session = runtime.load(release.model)
+    try:
+        answer = session.run({field.name: _example(field) for field in contract.features})
+    except KeyError as bad:
+        raise ReleaseError(f"the model reads {bad}, which the contract does not have", str(release.path)) from None
+    regression = contract.output.task == "regression"
+    name, shape = ("prediction", (1,)) if regression else ("probabilities", (1, len(contract.output.classes)))
+    if name not in answer or answer[name].shape != shape:
+        given = ", ".join(f"{key} {list(values.shape)}" for key, values in answer.items())
+        raise ReleaseError(
+            f"the model answers {given} where the contract wants {name} {list(shape)}",
+            str(release.path),
+            "build the release again",
+        )
+    return LoadedRelease(release.digest, contract, Layout(contract), session)
+
+
+def _example(field: Field) -> NDArray[Any]:
+    """One value that the field may have."""
+    if field.numeric:
+        return np.array([field.minimum or 0.0])
+    first = "false" if field.datatype == "BOOL" else (field.categories or ("",))[0]
+    return np.array([first], dtype=object)
+
+
+def _label_value(datatype: str, name: str) -> Any:
+    if datatype == "BOOL":
+        return name == "true"
+    if datatype == "BYTES":
+        return name
+    number = float(name)
+    return number if datatype.startswith("FP") else int(number)

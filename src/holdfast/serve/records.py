@@ -1,0 +1,92 @@
+"""What the log keeps of an answered request: column-wise, and only what the contract's privacy marks allow.
+
+`drop` leaves a field out. `hash` keeps HMAC-SHA256 under a key of this workspace, cut to 16 hex digits: equal values can still
+be counted, but not be guessed without the key. The key column follows the same rule, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from holdfast.columns import Batch
+from holdfast.columns.times import NO_TIME
+from holdfast.core.prediction import Prediction
+from holdfast.serve.answers import Answered
+
+__all__ = ["hash_key", "hashed", "record"]
+
+DIGITS: Final = 16
+KEY_FILE: Final = "hash.key"
+
+
+def record(answered: Answered, *, received: int, clock: int, latency_us: int, hash_key: bytes) -> Prediction:
+    """The log's record of an answered batch."""
+    batch, release = answered.batch, answered.route.release
+    columns: dict[str, bytes | list[str | None]] = {}
+    for name, numeric, secret in release.kept:
+        values = batch.table.get(name)
+        if values is None:
+            continue
+        if secret:
+            columns[name] = hashed(values.tolist(), hash_key)
+        else:
+            columns[name] = values.tobytes() if numeric else values.tolist()
+    outputs: dict[str, bytes | list[str]] = {answered.name: answered.numbers.tobytes()}
+    if answered.labels is not None:
+        outputs["label"] = answered.labels
+    return Prediction(
+        request=answered.request,
+        deployment=answered.deployment,
+        release=release.digest,
+        track=answered.route.track,
+        received=received,
+        clock=clock,
+        latency_us=latency_us,
+        client_id=answered.client_id,
+        rows=batch.rows,
+        times=_times(batch, clock),
+        keys=_keys(batch, release.key_policy, hash_key),
+        columns=columns,
+        outputs=outputs,
+    )
+
+
+def hash_key(keys: Path) -> bytes:
+    """The workspace's key for hashes, made on first use with mode 0600. Whoever loses it can count no longer, only store."""
+    path = keys / KEY_FILE
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        waiting = path.with_name(f".{KEY_FILE}.{os.getpid()}")
+        with os.fdopen(os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(os.urandom(32))
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key it is
+            os.link(waiting, path)
+        waiting.unlink()
+        return path.read_bytes()
+
+
+def hashed(values: Sequence[Any], key: bytes) -> list[str | None]:
+    """Each value's keyed hash; None stays None."""
+    return [
+        None if v is None or v != v else hmac.digest(key, str(v).encode(), hashlib.sha256).hex()[:DIGITS]  # noqa: PLR0124 - NaN
+        for v in values
+    ]
+
+
+def _times(batch: Batch, clock: int) -> list[int] | None:
+    """Event times; a row without one counts as of now."""
+    times: list[int] | None = None if batch.times is None else batch.times.tolist()
+    return [clock if t == NO_TIME else t for t in times] if times and NO_TIME in times else times
+
+
+def _keys(batch: Batch, policy: str, hash_key: bytes) -> list[str | None] | None:
+    if batch.keys is None or policy == "drop":
+        return None
+    return hashed(batch.keys, hash_key) if policy == "hash" else batch.keys

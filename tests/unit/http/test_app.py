@@ -9,7 +9,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 import pytest
-from wire import Wire, get, post, run, ticks
 
 from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.deployment import Plan, Route
@@ -17,10 +16,11 @@ from holdfast.core.prediction import Prediction, Refusal
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.http.app import QUEUE, App
 from holdfast.http.reader import Limits
-from holdfast.predictions.log import encode, read
 from holdfast.predictions.log import Segment as LogSegment
+from holdfast.predictions.log import encode, read
 from holdfast.serve.dataplane import ServeState
 from holdfast.serve.plan import load
+from wire import Wire, get, post, run, ticks
 
 DIGEST = "ab" * 32
 CONTRACT = Contract(
@@ -230,7 +230,7 @@ class TestSlowModels:
         app = application(model)
         assert model.asked.acquire(timeout=30)  # a release is tried as it is loaded
         slow = post("/v1/models/houses:predict", ROWS)
-        app._pace.slow = lambda asked, size: asked.name == "houses"
+        app._pace.slow = lambda asked, _: asked.name == "houses"
 
         async def story():
             wire = Wire(handle=app.handle)
@@ -253,7 +253,7 @@ class TestSlowModels:
     def test_more_slow_requests_than_can_wait_are_turned_away_at_once(self):
         model = Sum()
         app = application(model)
-        app._pace.slow = lambda asked, size: True
+        app._pace.slow = lambda *_: True
 
         async def story():
             wire = Wire(handle=app.handle, limits=Limits())

@@ -1,0 +1,162 @@
+"""A client that we did not write, `tritonclient[http]`, against a real server over a release of a real scikit-learn model."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tritonclient.http as triton
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from tritonclient.utils import InferenceServerException
+
+import holdfast
+
+ROWS = 1200
+
+
+class Served:
+    """A running server, its models and the rows to ask."""
+
+    def __init__(self, address, frame, models, digests):
+        self.address = address
+        self.frame = frame
+        self.models = models
+        self.digests = digests
+        self.client = triton.InferenceServerClient(address.removeprefix("http://"))
+
+    def infer(self, name, inputs, **options):
+        return self.client.infer(name, inputs, **options)
+
+
+def holdfast_command(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "holdfast", *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("oip")
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {
+            "area": rng.uniform(30, 200, ROWS),
+            "rooms": rng.integers(1, 6, ROWS),
+            "kind": rng.choice(["flat", "house", "villa"], ROWS),
+        }
+    )
+    price = frame.area * 3000 + frame.rooms * 1e4 + frame.kind.map({"flat": 0, "house": 5e4, "villa": 2e5})
+    dear = (price > price.median()).astype(int)
+    half = ROWS // 2
+
+    def fitted(model, truth):
+        shape = make_column_transformer((OneHotEncoder(), ["kind"]), remainder="passthrough")
+        return make_pipeline(shape, model).fit(frame[:half], truth[:half])
+
+    models = {
+        "prices": (fitted(LinearRegression(), price), price),
+        "dear": (fitted(GradientBoostingClassifier(n_estimators=20, random_state=0), dear), dear),
+    }
+    workspace = holdfast.create_workspace(folder)
+    digests = {}
+    for name, (model, truth) in models.items():
+        release = holdfast.build_release(model, frame[half:], truth[half:], workspace=workspace, name=name)
+        digests[name] = release.digest
+        holdfast_command(folder, "deploy", release.digest, "--as", name)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "holdfast", "serve", "--port", "0", "--control-port", "0", "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        address = _printed(server)["inference"]
+        yield Served(address, frame[half:].reset_index(drop=True), {n: m for n, (m, _) in models.items()}, digests)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(60)
+        server.stdout.close()
+
+
+def _printed(server):
+    text = ""
+    while line := server.stdout.readline():
+        text += line
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            continue
+    raise AssertionError(f"the server ended with {server.wait()} and said: {text}")
+
+
+def tensors(frame):
+    """One named tensor per column, in JSON."""
+    found = []
+    for name, datatype, values in (
+        ("area", "FP64", frame.area.to_numpy(np.float64)),
+        ("rooms", "INT64", frame.rooms.to_numpy(np.int64)),
+        ("kind", "BYTES", frame.kind.to_numpy(object)),
+    ):
+        tensor = triton.InferInput(name, [len(frame)], datatype)
+        tensor.set_data_from_numpy(values, binary_data=False)
+        found.append(tensor)
+    return found
+
+
+def wanted(*names):
+    return [triton.InferRequestedOutput(name, binary_data=False) for name in names]
+
+
+class TestOipClient:
+    def test_health_and_metadata(self, served):
+        client = served.client
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("prices")
+        assert client.is_model_ready("prices", served.digests["prices"])
+        assert not client.is_model_ready("nothing")
+        assert client.get_server_metadata()["name"] == "holdfast"
+        told = client.get_model_metadata("prices")
+        assert told["versions"] == [served.digests["prices"]]
+        assert {(t["name"], t["datatype"]) for t in told["inputs"]} == {
+            ("area", "FP64"),
+            ("rooms", "INT64"),
+            ("kind", "BYTES"),
+        }
+
+    @pytest.mark.parametrize("rows", [1, 3, 600])
+    def test_predictions_are_the_models_own(self, served, rows):
+        frame = served.frame[:rows]
+        answer = served.infer("prices", tensors(frame), outputs=wanted("prediction"), request_id="mine")
+        expected = served.models["prices"].predict(frame)
+        np.testing.assert_allclose(answer.as_numpy("prediction"), expected, rtol=1e-9)
+        told = answer.get_response()
+        assert (told["id"], told["model_version"]) == ("mine", served.digests["prices"])
+
+    def test_classes_and_probabilities(self, served):
+        frame = served.frame[:50]
+        answer = served.infer("dear", tensors(frame), outputs=wanted("label", "probabilities"))
+        shares = served.models["dear"].predict_proba(frame)
+        np.testing.assert_allclose(answer.as_numpy("probabilities"), shares, rtol=1e-6)
+        assert answer.as_numpy("label").tolist() == served.models["dear"].predict(frame).tolist()
+
+    def test_an_error_reaches_the_clients_user(self, served):
+        frame = served.frame[:2]
+        with pytest.raises(InferenceServerException, match="rooms"):
+            served.infer("prices", [t for t in tensors(frame) if t.name() != "rooms"], outputs=wanted("prediction"))
+        with pytest.raises(InferenceServerException, match="no deployment 'nothing'"):
+            served.infer("nothing", tensors(frame), outputs=wanted("prediction"))
+
+    def test_the_client_may_pack_its_requests(self, served):
+        frame = served.frame[:5]
+        answer = served.infer(
+            "prices", tensors(frame), outputs=wanted("prediction"), request_compression_algorithm="gzip"
+        )
+        np.testing.assert_allclose(answer.as_numpy("prediction"), served.models["prices"].predict(frame), rtol=1e-9)

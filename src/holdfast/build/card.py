@@ -1,4 +1,4 @@
-"""The model card: one page that says what a release is for, how good it was on held-out rows, what it promises, and where it ends.
+"""The model card: one page that says what a release is for, how good it was on held-out rows, what it promises, where it ends.
 
 It is part of the release, so it holds nothing that changes from build to build.
 """

@@ -75,7 +75,7 @@ def build(
     source: Any,
     data: Data | None = None,
     *,
-    marks: Marks = Marks(),
+    marks: Marks | None = None,
     name: str = "",
     parent: str = "",
     code: Mapping[str, Any] | None = None,
@@ -86,17 +86,20 @@ def build(
     """Build a release.
 
     Args:
+        parts: registry, runtime, folder of the releases, and who signs.
         source: `models:/name/3`, `models:/name@alias`, `runs:/id/path`, a model file, or a fitted Python object.
         data: the reference; without it the contract comes from the model's signature and nothing is profiled.
         marks: which columns are label, timestamp and key; further marks; or a whole contract as YAML.
         name: the release's name; default: the model's.
         parent: digest of the release that this one was retrained from.
         code: git commit and dirtiness of the project.
+        purpose: the card's first line; default: what the contract says.
         trust_pickle: the user's word that a pickle may be opened, in a child process.
         progress: called with each step's name as it begins.
 
     Raises BuildError and its kin; then nothing was written.
     """
+    marks = marks or Marks()
     name = check_name(name or registered.default_name(source), "release name")
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         progress("fetch")

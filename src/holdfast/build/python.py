@@ -42,11 +42,21 @@ def build_release(
     """Build a release from a fitted model (or a reference to a registered one) and rows that it was not fitted on.
 
     Args:
+        parts: registry, runtime, folder of the releases, and who signs.
+        model: fitted scikit-learn, XGBoost or LightGBM model, an ONNX ModelProto, or anything that `pipeline.build` takes.
         X: DataFrame, mapping of columns or 2-D array; it may hold timestamp and key beside what the model reads.
         y: labels of the same rows; or none, and `label` names a column of X.
+        name: the release's name, and the model's in the registry; default: the model's class.
         label: name of the label; default: y's own, else "label".
+        timestamp: column of X that carries event time.
+        key: column of X by which labels will be joined.
         marks: further marks by column, such as {"year": ["calendar"]}.
         contract: a contract as YAML, instead of an inferred one.
+        timezone: how naive timestamps are read.
+        parent: digest of the release that this one was retrained from.
+        code: git commit and dirtiness of the project.
+        purpose: the card's first line; default: what the contract says.
+        progress: called with each step's name as it begins.
     """
     data = None
     label = label or str(getattr(y, "name", None) or "label")

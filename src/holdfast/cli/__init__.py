@@ -117,6 +117,17 @@ def main(args: Sequence[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:
         code = 0
+    except Exception as bug:
+        if "--debug" in argv:
+            raise
+        _tell(
+            HoldfastError(
+                f"this should not happen: {type(bug).__name__}: {bug}",
+                next_step="holdfast --debug ... shows where; please report it",
+            ),
+            as_json="--json" in argv,
+        )
+        code = 1
     sys.exit(code)
 
 

@@ -162,4 +162,5 @@ def _holds(datatype: str) -> tuple[float, float]:
     if datatype in _FLOAT_LIMITS:
         return -_FLOAT_LIMITS[datatype], _FLOAT_LIMITS[datatype]  # an infinity lies outside
     limits = np.iinfo(datatype.lower())
-    return float(limits.min), float(limits.max)
+    high = float(limits.max)
+    return float(limits.min), high if int(high) <= limits.max else math.nextafter(high, 0.0)  # 2**63 is no INT64

@@ -22,6 +22,8 @@ __all__ = ["MAX_CATEGORIES", "infer_contract"]
 
 MAX_CATEGORIES: Final = 63
 """A column with more values than that is open: any text is one."""
+EXACT: Final = 2**53
+"""Beyond this not every integer is a float64; such columns are measurements, not counts."""
 YEARS: Final = (1900, 2200)
 
 
@@ -101,7 +103,7 @@ def _field(name: str, values: NDArray[Any], marks: Collection[str], *, feature: 
 
 def _number(described: dict[str, Any], values: NDArray[np.float64]) -> Field:
     present = values[np.isfinite(values)]
-    whole = len(present) > 0 and bool(np.all(np.trunc(present) == present))
+    whole = len(present) > 0 and bool(np.all((np.trunc(present) == present) & (np.abs(present) <= EXACT)))
     bounded = len(present) > 0 and "key" not in described["marks"]
     low, high = (float(present.min()), float(present.max())) if bounded else (None, None)
     return Field(

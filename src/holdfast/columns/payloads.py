@@ -67,17 +67,17 @@ def decode_json(body: bytes) -> Any:
 def decode_rows(body: bytes, layout: Layout, max_rows: int) -> Payload:
     """The row form."""
     document = _object(decode_json(body), {"instances", "id"}, "instances")
-    rows = document["instances"]
+    rows, client_id = document["instances"], _client_id(document)
     if not isinstance(rows, list):
         raise MalformedRequest("'instances' is not a list", "instances", 'send {"instances": [{"column": value}]}')
     _check_rows(len(rows), max_rows)
-    return Payload(layout.from_values(_transpose(rows), len(rows)), _client_id(document))
+    return Payload(layout.from_values(_transpose(rows), len(rows)), client_id)
 
 
 def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
     """The Open Inference Protocol."""
     document = _object(decode_json(body), {"id", "parameters", "inputs", "outputs"}, "inputs")
-    inputs = document["inputs"]
+    inputs, client_id, outputs = document["inputs"], _client_id(document), _wanted(document.get("outputs"))
     if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) for one in inputs):
         raise MalformedRequest("'inputs' is not a list of tensors", "inputs", "send one tensor per column")
     tensors = [_tensor(one) for one in inputs]
@@ -96,7 +96,7 @@ def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
                 f"'{tensor.name[:60]}' has {tensor.shape[0]} rows, '{tensors[0].name[:60]}' has {rows}", "inputs, shape"
             )
     _check_rows(rows, max_rows)
-    return Payload(layout.from_values(columns, rows), _client_id(document), _wanted(document.get("outputs")))
+    return Payload(layout.from_values(columns, rows), client_id, outputs)
 
 
 class _Tensor(msgspec.Struct, frozen=True):

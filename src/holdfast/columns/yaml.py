@@ -77,7 +77,7 @@ def load_yaml(text: str, where: str = "contract.yaml") -> Contract:
     """The contract in a file's text; raises InvalidInput naming the line or the field."""
     try:
         plain = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-        return msgspec.convert(plain, Contract)
+        contract = msgspec.convert(plain, Contract)
     except yaml.MarkedYAMLError as bad:
         mark = bad.problem_mark
         place = f"{where}, line {mark.line + 1}" if mark else where
@@ -90,6 +90,11 @@ def load_yaml(text: str, where: str = "contract.yaml") -> Contract:
         raise _misplaced(str(bad), plain, where) from None
     except UsageError as bad:
         raise InvalidInput(bad.what, where, bad.next_step) from None
+    for field in contract.fields:
+        if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+            place = f"{where}, field '{field.name}'"
+            raise InvalidInput("the minimum is above the maximum", place, "exchange the two", field=field.name)
+    return contract
 
 
 def _misplaced(what: str, plain: Any, where: str) -> InvalidInput:

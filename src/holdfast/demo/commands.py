@@ -35,7 +35,7 @@ class Addresses(NamedTuple):
 def holdfast(folder: Path, *arguments: str) -> Any:
     """Run a verb in this workspace; its one JSON document. ServeError with what it said if it failed."""
     command = [sys.executable, "-m", "holdfast", "--workspace", str(folder), *arguments, "--json"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=_calm(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ServeError(f"'holdfast {' '.join(arguments)}' ended with {done.returncode}", done.stderr.strip()[-2000:])
     return json.loads(done.stdout)
@@ -44,9 +44,16 @@ def holdfast(folder: Path, *arguments: str) -> Any:
 def python(folder: Path, script: str, *arguments: str) -> None:
     """Run the user's own script in the workspace folder."""
     command = [sys.executable, script, *arguments]
-    done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=_calm(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise ServeError(f"'python {script}' ended with {done.returncode}", done.stderr.strip()[-2000:])
+
+
+def _calm() -> dict[str, str]:
+    """One thread of arithmetic: the data are small, and spinning threads on a busy machine take a hundred times longer."""
+    return {"OMP_NUM_THREADS": "1", **os.environ}
 
 
 @contextmanager

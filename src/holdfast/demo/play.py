@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from holdfast.core.alarm import Alarm
 from holdfast.core.ports import Database
 from holdfast.demo.operator import CANARY_DAYS, CANARY_SHARE, Operator
-from holdfast.demo.scoreboard import Promote
+from holdfast.demo.scoreboard import Calendar, Promote, Scoreboard, mark
 from holdfast.demo.worlds import AFTERWARDS, APART, Sales, Truth, World, date_of, day_of, day_start
 
-__all__ = ["Answers", "Candidate", "Errors", "Hands", "Played", "Told", "play", "rated_days"]
+__all__ = ["Answers", "Candidate", "Errors", "Hands", "Played", "Told", "mark_played", "play"]
 
 Floats = NDArray[np.float64]
 Told = Callable[[int, str], None]
@@ -213,7 +213,19 @@ def _retrain(hands: Hands, tell: Told, day: int, operator: Operator) -> Candidat
     return candidate
 
 
-def rated_days(database: Database, deployment: str) -> frozenset[int]:
+def mark_played(database: Database, world: World, played: Played) -> Scoreboard:
+    """Truth against what Holdfast said."""
+    calendar = Calendar(
+        first=played.first,
+        last=played.last,
+        rated=_rated_days(database, world.name),
+        label_lag=sum(world.label_days) / 2,
+        first_label=world.label_days[0],
+    )
+    return mark(played.truths, played.alarms, played.promotes, calendar)
+
+
+def _rated_days(database: Database, deployment: str) -> frozenset[int]:
     """Days on which a false-alarm rate was stated: those whose inputs were judged, not learned."""
     with database.begin() as stores:
         state = stores.deployments.get(deployment)

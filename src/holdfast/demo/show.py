@@ -22,8 +22,8 @@ from rich.table import Table
 from holdfast.core.names import short
 from holdfast.demo.commands import Addresses, holdfast, serving
 from holdfast.demo.digits import Digits
-from holdfast.demo.play import Played, play, rated_days
-from holdfast.demo.scoreboard import Calendar, Scoreboard, mark
+from holdfast.demo.play import Played, mark_played, play
+from holdfast.demo.scoreboard import Scoreboard
 from holdfast.demo.story import OverHttp, first_release, prepare
 from holdfast.demo.worlds import Houses, World, date_of, day_start
 from holdfast.errors import UsageError
@@ -85,16 +85,9 @@ def _world(story: str, seed: int, data: Path | None, *, quiet: bool) -> World:
 
 def _document(folder: Path, world: World, played: Played, latency_us: list[int]) -> dict[str, Any]:
     """Everything that the story ends with."""
-    calendar = Calendar(
-        first=played.first,
-        last=played.last,
-        rated=rated_days(open_workspace(folder).database, world.name),
-        label_lag=sum(world.label_days) / 2,
-        first_label=world.label_days[0],
-    )
     p50, p99 = np.percentile(latency_us, (50, 99)) / 1e3
     return {
-        "scoreboard": msgspec.to_builtins(mark(played.truths, played.alarms, played.promotes, calendar)),
+        "scoreboard": msgspec.to_builtins(mark_played(open_workspace(folder).database, world, played)),
         "errors": played.errors.report(played.promotes),
         "promotes": [date_of(day_start(p.day)) for p in played.promotes],
         "days": played.last + 1 - played.first,

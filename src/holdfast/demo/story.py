@@ -20,16 +20,27 @@ from numpy.typing import NDArray
 
 from holdfast.core.alarm import Alarm
 from holdfast.core.contract import Contract
-from holdfast.demo.client import Client, Reply
+from holdfast.demo.client import Client
 from holdfast.demo.commands import Addresses, holdfast, python
 from holdfast.demo.play import Answers, Candidate
 from holdfast.demo.worlds import Sales, World
 from holdfast.errors import Conflict
 from holdfast.release.bundle import open_release
 from holdfast.release.trust import trusted_keys
-from holdfast.workspace import HOME, open_workspace
+from holdfast.workspace import HOME, Workspace, open_workspace
 
-__all__ = ["OverHttp", "first_release", "prepare"]
+__all__ = [
+    "REFERENCE",
+    "TRAINING",
+    "Offline",
+    "OverHttp",
+    "answered",
+    "first_release",
+    "labels_of",
+    "prepare",
+    "rows_of",
+    "write_files",
+]
 
 MARK: Final = "demo.json"
 """Says that a folder is a demo's and may be made anew."""
@@ -47,12 +58,17 @@ def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
+    write_files(folder, world)
+    holdfast(folder, "init")
+
+
+def write_files(folder: Path, world: World) -> None:
+    """What the user has before Holdfast comes: a script, data, and settings that name them."""
     shutil.copy(Path(__file__).parent / world.script, folder / world.script)
     _write(folder / TRAINING, world, range(world.trained))
     _write(folder / REFERENCE, world, range(world.trained, world.live))
-    holdfast(folder, "init")
-    with (folder / "holdfast.toml").open("a", encoding="utf-8") as settings_file:
-        settings_file.write(f'\n[deployments.{world.name}]\ntrain = "{world.script}:train"\ndata = "{TRAINING}"\n')
+    settings = f'[deployments.{world.name}]\ntrain = "{world.script}:train"\ndata = "{TRAINING}"\n'
+    (folder / "holdfast.toml").write_text(settings, encoding="utf-8")
 
 
 def first_release(folder: Path, world: World) -> str:
@@ -73,24 +89,20 @@ class OverHttp:
         self._world = world
         self._inference = Client(addresses.inference, CONNECTIONS)
         self._control = Client(addresses.control)
-        self._first = _Offline(folder, release)
+        self._first = Offline(open_workspace(folder), release)
         self.latency_us: list[int] = []
 
     def serve(self, sales: Sales) -> Answers:
         """One request per sale."""
-        rows = _rows(sales.table)
+        rows = rows_of(sales.table)
         bodies = [msgspec.json.encode({"instances": [row]}) for row in rows]
         replies = self._inference.post_all(f"/v1/models/{self._world.name}:predict", bodies)
         self.latency_us += [reply.took_us for reply in replies]
-        return _answers(replies)
+        return answered(reply.json() for reply in replies)
 
     def label(self, ids: Sequence[str], values: Sequence[Any], observed: Sequence[int]) -> None:
         """One request per day."""
-        labels = [
-            {"prediction_id": i, "value": v, "observed_at": str(np.datetime64(at, "us")) + "Z"}
-            for i, v, at in zip(ids, values, observed, strict=True)
-        ]
-        self._inference.post(f"/v1/models/{self._world.name}:label", {"labels": labels})
+        self._inference.post(f"/v1/models/{self._world.name}:label", labels_of(ids, values, observed))
 
     def look(self) -> list[Alarm]:
         """One full pass of the monitors, and the alarms."""
@@ -123,11 +135,10 @@ class OverHttp:
         self._control.close()
 
 
-class _Offline:
-    """A release opened directly."""
+class Offline:
+    """A release opened directly: no traffic, no log."""
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        workspace = open_workspace(folder)
+    def __init__(self, workspace: Workspace, digest: str) -> None:
         release = open_release(workspace.releases / digest, trusted_keys(workspace.keys))
         self._contract: Contract = release.contract
         self._session = workspace.runtime.load(release.model)
@@ -141,7 +152,7 @@ class _Offline:
         return np.asarray(classes[said["probabilities"].argmax(axis=1)])
 
 
-def _rows(table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
+def rows_of(table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """Columns as JSON objects: NaN is null, whole numbers are written as such."""
     columns = {name: [_plain(value) for value in values.tolist()] for name, values in table.items()}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -155,10 +166,21 @@ def _plain(value: Any) -> Any:
     return None if isnan(value) else value
 
 
-def _answers(replies: Sequence[Reply]) -> Answers:
-    told = [reply.json() for reply in replies]
-    said = [t["predictions"][0] for t in told]
-    return Answers([t["ids"][0] for t in told], np.array([s["label"] if isinstance(s, dict) else s for s in said]))
+def answered(told: Iterable[Any]) -> Answers:
+    """What the row form of the protocol answered, request by request."""
+    rows = [row for one in told for row in one["predictions"]]
+    return Answers([row["id"] for row in rows], np.array([row.get("label", row.get("prediction")) for row in rows]))
+
+
+def labels_of(ids: Sequence[str], values: Sequence[Any], observed: Sequence[int]) -> dict[str, Any]:
+    """The body of a request that reports labels."""
+    told = zip(ids, values, observed, strict=True)
+    return {
+        "labels": [
+            {"prediction_id": i, "value": value, "observed_at": str(np.datetime64(at, "us")) + "Z"}
+            for i, value, at in told
+        ]
+    }
 
 
 def _write(path: Path, world: World, days: Iterable[int]) -> None:
@@ -167,7 +189,7 @@ def _write(path: Path, world: World, days: Iterable[int]) -> None:
         writer = csv.writer(file)
         for number, day in enumerate(days):
             sales = world.day(day)
-            rows = _rows({**sales.table, world.label: sales.label})
+            rows = rows_of({**sales.table, world.label: sales.label})
             if number == 0:
                 writer.writerow(rows[0])
             writer.writerows(row.values() for row in rows)

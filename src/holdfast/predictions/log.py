@@ -36,7 +36,6 @@ __all__ = [
     "Writer",
     "encode",
     "finished",
-    "hash_key",
     "read",
     "record_at",
     "segments",
@@ -150,19 +149,6 @@ class Writer:
             os.close(fd)  # compaction saw the new file first and took it for an abandoned one
         self._leave()
         self._fd, self._size, self._opened = fd, 0, time.monotonic()
-
-
-def hash_key(keys: Path) -> bytes:
-    """The workspace's secret for fields that are logged as hashes; made when first asked for, the same for all processes."""
-    path = keys / "log.key"
-    if not path.exists():
-        mine = keys / f".log.key.{os.getpid()}"
-        mine.touch(0o600)
-        mine.write_bytes(os.urandom(32))
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key stands
-            os.link(mine, path)
-        mine.unlink()
-    return path.read_bytes()
 
 
 def segments(log: Path) -> list[Segment]:

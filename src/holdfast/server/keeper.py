@@ -138,13 +138,13 @@ class _Loop(threading.Thread):
         super().__init__(name="keeper", daemon=True)
         self._keeper = keeper
         self._workspace = workspace
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._told = ""
 
     def run(self) -> None:
         while True:
             self.step()
-            if self._stop.wait(self._workspace.settings.monitor.interval_s):
+            if self._ended.wait(self._workspace.settings.monitor.interval_s):
                 return
 
     def step(self) -> None:
@@ -165,7 +165,7 @@ class _Loop(threading.Thread):
 
     def stop(self) -> None:
         """End after the running pass."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
@@ -180,6 +180,9 @@ def run_alone(workspace: Workspace, *, ready: Callable[[str], None]) -> None:
 def main() -> None:
     """`python -m holdfast.server.keeper ASSIGNMENT`: until SIGTERM or until the supervisor is gone."""
     told = assigned()
+    # uvicorn raises the signal that ended it once more when it is done; our last pass is still to come then.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
     _run(told.workspace, socket.socket(fileno=told.fd), told.inference)
 

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from holdfast.decide.publish import publish, workers
+from holdfast.decide.publish import publish
 from holdfast.errors import ServeError
 from holdfast.server.child import Assignment, address, listen, note, start
 from holdfast.workspace import Workspace
@@ -26,6 +27,7 @@ from holdfast.workspace import Workspace
 __all__ = ["serve"]
 
 POLL_S: Final = 0.05
+KEEPER: Final = "keeper"
 READY_S: Final = 60.0
 DRAIN_S: Final = 15.0
 HOPELESS: Final = 5
@@ -39,6 +41,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
     control = listen(settings.host, settings.control_port, what="control", setting="--control-port")
     inference = _inference_sockets(settings.host, settings.port, count)
     publish(workspace.database, workspace.run)
+    (workspace.run / "keeper.json").unlink(missing_ok=True)  # of a keeper that was killed
     told = Assignment(
         folder=str(workspace.folder),
         settings=workspace.settings,
@@ -48,17 +51,18 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
         inference=address(inference[0]),
     )
     children = [
-        _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()))
+        _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()), workspace.run)
         for i, s in enumerate(inference)
     ]
-    children.append(_Child("holdfast.server.keeper", msgspec.structs.replace(told, name="keeper", fd=control.fileno())))
+    keeper = msgspec.structs.replace(told, name=KEEPER, fd=control.fileno())
+    children.append(_Child("holdfast.server.keeper", keeper, workspace.run))
     stopping: list[int] = []
     before = {number: signal.signal(number, lambda number, _: stopping.append(number)) for number in _SIGNALS}
     server_note = workspace.run / "server.json"
     try:
         for child in children:
             child.start()
-        _wait_ready(workspace, children, stopping)
+        _wait_ready(children, stopping)
         if not stopping:
             addresses = {"inference": address(inference[0]), "control": address(control)}
             note(server_note, {"pid": os.getpid(), "started": time.time_ns() // 1000, "workers": count, **addresses})
@@ -83,8 +87,9 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 class _Child:
     """A process that is wanted: started again whenever it ends."""
 
-    def __init__(self, module: str, assignment: Assignment) -> None:
+    def __init__(self, module: str, assignment: Assignment, run: Path) -> None:
         self.name = assignment.name
+        self._run = run
         self._module = module
         self._assignment = assignment
         self._early_deaths = 0
@@ -99,16 +104,26 @@ class _Child:
         """Start it again if it died; ServeError if it dies again and again at its start."""
         if self.process is None or self.process.poll() is None:
             return
-        self._early_deaths = self._early_deaths + 1 if time.monotonic() - self._started < 2.0 else 0
+        lived = self.ready() or time.monotonic() - self._started > READY_S
+        self._early_deaths = 0 if lived else self._early_deaths + 1
         if self._early_deaths >= HOPELESS:
             raise ServeError(f"{self.name} ends as soon as it starts", "", "see its message above")
         sys.stderr.write(f"{self.name} ended ({_how(self.process.returncode)}); starting it again\n")
         self.close()
         self.start()
 
+    def ready(self) -> bool:
+        """Whether the process has said that it works; a killed one has said so too."""
+        return self.process is not None and self._report(self.process.pid).exists()
+
     def close(self) -> None:
+        """Let the process know, if it lives, that nobody waits for it."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+            self._report(self.process.pid).unlink(missing_ok=True)  # a killed one left it
+
+    def _report(self, pid: int) -> Path:
+        return self._run / "workers" / f"{self.name}-{pid}.json" if self.name != KEEPER else self._run / "keeper.json"
 
 
 def _inference_sockets(host: str, port: int, count: int) -> list[socket.socket]:
@@ -121,28 +136,15 @@ def _inference_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     return [listen(host, port, what="inference", setting="--port", shared=True) for _ in range(count)]
 
 
-def _wait_ready(workspace: Workspace, children: list[_Child], stopping: list[int]) -> None:
+def _wait_ready(children: list[_Child], stopping: list[int]) -> None:
     """Until every worker serves the plan and the keeper has looked once."""
     deadline = time.monotonic() + READY_S
-    while not stopping:
-        reports = {report.pid for report in workers(workspace.run)}
-        wanted = {child.process.pid for child in children[:-1] if child.process}
-        keeper = children[-1].process
-        if wanted <= reports and keeper and _kept_by(workspace) == keeper.pid:
-            return
+    while not stopping and not all(child.ready() for child in children):
         if time.monotonic() > deadline:
             raise ServeError(f"the server is not ready after {READY_S:.0f} s", "", "see the messages above")
         time.sleep(POLL_S)
         for child in children:
             child.revive()
-
-
-def _kept_by(workspace: Workspace) -> int:
-    try:
-        told: dict[str, Any] = msgspec.json.decode((workspace.run / "keeper.json").read_bytes())
-    except FileNotFoundError:
-        return 0
-    return int(told["pid"])
 
 
 def _stop(children: list[_Child]) -> None:

@@ -6,7 +6,7 @@ from tests.unit.predictions.records import T0, prediction
 
 from holdfast.core.prediction import Label, Labelled, Refusal
 from holdfast.errors import ServeError
-from holdfast.predictions.log import Writer, encode, finished, hash_key, read, record_at, segments
+from holdfast.predictions.log import Writer, encode, finished, read, record_at, segments
 
 
 def test_records_of_every_kind_come_back(tmp_path: Path):
@@ -97,14 +97,6 @@ def test_a_log_that_cannot_be_written_is_a_serve_error(tmp_path: Path):
     (tmp_path / ".wal" / writer.name).write_text("in the way")
     with pytest.raises(ServeError):
         writer.append([b"x"])
-
-
-def test_the_key_of_hashed_fields_is_made_once(tmp_path: Path):
-    key = hash_key(tmp_path)
-    assert len(key) == 32
-    assert hash_key(tmp_path) == key
-    assert [p.name for p in tmp_path.iterdir()] == ["log.key"]
-    assert (tmp_path / "log.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_short_write_leaves_the_segment_and_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

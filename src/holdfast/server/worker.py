@@ -1,0 +1,120 @@
+"""A serving process: follows the traffic plan, answers on the inference port, logs before it answers.
+
+It needs releases, the plan file and the log's folder, and nothing else: no database, no registry, no training library. What
+it can't write to the log it doesn't answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import sys
+
+import uvloop
+
+from holdfast.core.contract import Contract
+from holdfast.core.deployment import Plan
+from holdfast.errors import HoldfastError
+from holdfast.http.app import App
+from holdfast.http.port import InferencePort, serve
+from holdfast.http.reader import Limits
+from holdfast.predictions.log import Writer
+from holdfast.release.bundle import Release, open_release
+from holdfast.release.trust import trusted_keys
+from holdfast.serve.clock import Clock
+from holdfast.serve.dataplane import ServeState
+from holdfast.serve.plan import NOTHING, LoadedPlan, load
+from holdfast.serve.records import hash_key
+from holdfast.server.child import Assignment, assigned, on_orphaned
+from holdfast.server.follow import Follower
+from holdfast.server.intake import Intake
+from holdfast.workspace import Workspace
+
+
+class _Worker:
+    """What one serving process holds together."""
+
+    def __init__(self, told: Assignment, workspace: Workspace, listener: socket.socket) -> None:
+        settings = workspace.settings
+        self._workspace = workspace
+        self._listener = listener
+        self._plan = NOTHING
+        self._trusted = trusted_keys(workspace.keys)
+        self._limits = Limits(
+            body=int(settings.serve.max_body_mb * (1 << 20)),
+            idle_s=settings.serve.idle_timeout_s,
+            request_s=settings.serve.request_timeout_s,
+        )
+        clock = Clock(replay=told.replay)
+        self._writer = Writer(
+            workspace.log, told.name, segment_bytes=int(settings.log.segment_mb * (1 << 20)), fsync=settings.log.fsync
+        )
+        self._app = App(
+            plan=self._plan,
+            state=ServeState(clock=clock, max_rows=settings.serve.max_rows, hash_key=hash_key(workspace.keys)),
+            label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows),
+            max_body=self._limits.body,
+        )
+        self._follower = Follower(
+            workspace.run, load=self._load, swap=self._swap, name=told.name, port=listener.getsockname()[1]
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Answer until `stop`; then drain."""
+        await self._follower.step()
+        port = await serve(self._listener, self._app.handle, self._writer.append, self._limits)
+        # What is loaded stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        following = asyncio.create_task(self._follower.follow())
+        await stop.wait()
+        following.cancel()
+        self._follower.leave()
+        await self._end(port)
+
+    async def _end(self, port: InferencePort) -> None:
+        await port.drain()
+        self._app.close()
+        self._writer.close()
+
+    def _load(self, plan: Plan) -> LoadedPlan:
+        return load(plan, self._release, self._workspace.runtime, self._plan)
+
+    def _release(self, digest: str) -> Release:
+        return open_release(self._workspace.releases / digest, self._trusted)
+
+    def _contract(self, deployment: str) -> Contract:
+        return self._plan.contract(deployment)
+
+    def _swap(self, plan: LoadedPlan) -> None:
+        self._plan = plan
+        self._app.follow(plan)
+
+
+async def _serve(told: Assignment) -> None:
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def orphaned() -> None:
+        loop.call_soon_threadsafe(stop.set)
+
+    on_orphaned(orphaned)
+    await _Worker(told, told.workspace, socket.socket(fileno=told.fd)).run(stop)
+
+
+def main() -> None:
+    """`python -m holdfast.server.worker ASSIGNMENT`: until SIGTERM or until the supervisor is gone."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        uvloop.run(_serve(assigned()))
+    except HoldfastError as bad:
+        sys.stderr.write(f"error[{bad.code}]: {bad}\n")
+        sys.exit(bad.exit_code)
+
+
+if __name__ == "__main__":
+    main()

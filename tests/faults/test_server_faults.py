@@ -1,0 +1,152 @@
+"""A real server through the worst: kill -9, Ctrl-C, a port in use, a log that can't be written."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.faults.town import Server, town
+
+from holdfast.predictions.log import WAL, read, segments
+from holdfast.workspace import Workspace
+
+
+@pytest.fixture
+def serve():
+    """Starts servers; none outlives its test."""
+    started: list[Server] = []
+
+    def start(home: Workspace, *flags: str) -> Server:
+        started.append(Server(home, *flags))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.close()
+
+
+def logged(log: Path) -> list[str]:
+    """Prediction ids in the write-ahead log."""
+    found = [entry.record for segment in segments(log) for entry in read(segment, complete=True).entries]
+    return [f"{record.request}-{row}" for record in found if hasattr(record, "outputs") for row in range(record.rows)]
+
+
+def ask(client: httpx.Client, server: Server, area: float = 2.0) -> httpx.Response:
+    return client.post(f"{server.inference}/v1/models/town:predict", json={"instances": [{"area": area}]})
+
+
+def ids_of(answer: httpx.Response) -> list[str]:
+    return [p["id"] for p in answer.json()["predictions"]]
+
+
+def test_kill_9_in_mid_traffic_loses_no_acknowledged_prediction(workspace: Path, serve):
+    home = town(workspace)
+    server = serve(home, "--workers", "1")
+    acknowledged: list[str] = []
+    failed = 0
+    for kill in range(6):
+        with httpx.Client(timeout=30) as client:
+            for i in range(25):
+                if i == 10 + kill:
+                    server.kill_worker()
+                try:
+                    answer = ask(client, server, float(i))
+                except httpx.HTTPError:
+                    failed += 1  # cut off by the kill: not acknowledged
+                    continue
+                assert answer.status_code == 200, answer.text
+                acknowledged += ids_of(answer)
+    assert len(acknowledged) == len(set(acknowledged))
+    assert len(acknowledged) >= 6 * 23
+    code, said = server.stop()
+    assert "signal SIGKILL" in said
+    found = [*logged(home.log), *archived(home)]
+    assert len(found) == len(set(found))
+    assert set(acknowledged) <= set(found)
+    assert len(found) - len(acknowledged) <= failed
+    assert code == 0
+    with home.database.begin() as stores:
+        windows = stores.windows.read("town", stores.deployments.get("town").live, "windows")
+    assert sum(w.rows for w in windows) == len(found), "the keeper's last pass counted everything"
+
+
+def archived(home) -> list[str]:
+    from holdfast.predictions.archive import files
+
+    return [i for path in files(home.log, "town") for i in home.tables.read(path, ["prediction_id"])["prediction_id"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_drains_and_leaves_nothing_behind(workspace: Path, serve, number):
+    home = town(workspace)
+    server = serve(home)
+    with httpx.Client(timeout=30) as client:
+        assert ask(client, server).status_code == 200
+        pids = server.workers()
+        code, _ = server.stop(number)
+    assert code == 0
+    assert not (home.run / "server.json").exists()
+    assert list((home.run / "workers").iterdir()) == []
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_the_children_of_a_killed_supervisor_end(workspace: Path, serve):
+    server = serve(town(workspace))
+    pids = server.workers()
+    server.process.kill()
+    server.process.communicate()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_port_in_use_is_told_at_once(workspace: Path, serve):
+    home = town(workspace)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "holdfast", "-w", str(home.folder), "serve", "--port", str(port)]
+        done = subprocess.run([*command, "--control-port", "0"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert f"inference port {port}" in done.stderr
+    assert "next:" in done.stderr
+
+
+def test_what_cannot_be_logged_is_not_answered(workspace: Path, serve):
+    home = town(workspace)
+    server = serve(home)
+    with httpx.Client(timeout=30) as client:
+        # A file where the writer's folder should be: even root cannot write there.
+        shutil.rmtree(home.log / WAL)
+        (home.log / WAL).write_text("in the way")
+        refused = ask(client, server)
+        assert refused.status_code == 503
+        assert "log cannot be written" in refused.json()["detail"]
+        assert "retry-after" in refused.headers
+        (home.log / WAL).unlink()
+        assert ask(client, server).status_code == 200
+    server.stop()
+    assert len(logged(home.log)) + len(archived(home)) == 1
+
+
+def test_labels_by_http_are_joined(workspace: Path, serve):
+    home = town(workspace)
+    server = serve(home)
+    with httpx.Client(timeout=30) as client:
+        [name] = ids_of(ask(client, server, 2.0))
+        told = client.post(
+            f"{server.inference}/v1/models/town:label", json={"labels": [{"prediction_id": name, "value": 10.0}]}
+        )
+        assert (told.status_code, told.json()) == (202, {"accepted": 1})
+    server.stop()
+    with home.database.begin() as stores:
+        assert stores.labels.summary("town") == {"received": 1, "joined": 1, "waiting": 0}
+        [window] = stores.windows.read("town", stores.deployments.get("town").live, "events")
+    assert window.sums["residual"] == pytest.approx(3.0)

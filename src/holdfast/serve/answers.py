@@ -6,7 +6,6 @@ A binary model answers its second class from the contract's threshold on; severa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,8 +20,7 @@ from holdfast.serve.plan import LoadedRoute
 __all__ = ["Answered", "answer", "as_rows", "as_tensors"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A batch and what the model said to it."""
 
     deployment: str

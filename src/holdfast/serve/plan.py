@@ -161,7 +161,16 @@ def _open(release: Release, runtime: Runtime) -> LoadedRelease:
             str(release.path),
             "build the release again",
         )
-    return LoadedRelease(release.digest, contract, Layout(contract), session)
+    found = LoadedRelease(release.digest, contract, Layout(contract), session)
+    try:
+        _ = found.label_values
+    except ValueError:
+        raise ReleaseError(
+            f"the classes {', '.join(contract.output.classes)[:200]} are not of datatype {contract.output.label_datatype}",
+            str(release.path),
+            "set label_datatype in the contract and build the release again",
+        ) from None
+    return found
 
 
 def _example(field: Field) -> NDArray[Any]:
@@ -173,8 +182,9 @@ def _example(field: Field) -> NDArray[Any]:
 
 
 def _label_value(datatype: str, name: str) -> Any:
+    """Raises ValueError if the name is none of the datatype."""
     if datatype == "BOOL":
-        return name == "true"
+        return ("false", "true").index(name) == 1
     if datatype == "BYTES":
         return name
     number = float(name)

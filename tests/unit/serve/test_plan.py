@@ -51,6 +51,16 @@ def test_a_model_that_does_not_fit_its_contract_is_not_loaded(house):
         _load(house, house.release("broken", contract, b"no model"))
 
 
+@pytest.mark.parametrize(("datatype", "classes"), [("BOOL", ("no", "yes")), ("INT64", ("1", "two"))])
+def test_classes_that_are_not_of_the_labels_datatype(house, datatype, classes):
+    contract = _contract(house, "garden")
+    output = msgspec.structs.replace(contract.output, label_datatype=datatype, classes=classes)
+    with pytest.raises(ReleaseError, match=f"not of datatype {datatype}"):
+        _load(
+            house, house.release("classes", msgspec.structs.replace(contract, output=output), _model(house, "garden"))
+        )
+
+
 def _load(house, digest):
     return load(Plan(1, {"a": (Route(digest, "live", 1.0),)}, {}), house.open, OnnxRuntime())
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast.build.pipeline import Parts
     from holdfast.core.alarm import Alarm
     from holdfast.core.ports import Database, ModelRegistry, Runtime, Tables
+    from holdfast.release.bundle import Release
+    from holdfast.retrain import Parts as RetrainParts
 
 __all__ = ["HOME", "Workspace", "create_workspace", "find_workspace", "open_workspace"]
 
@@ -85,6 +87,23 @@ class Workspace:
         from holdfast.release.trust import signer
 
         return Parts(self.registry, self.runtime, self.releases, signer(self.keys))
+
+    @cached_property
+    def release_of(self) -> Callable[[str], Release]:
+        """An opened, verified release by its digest; kept open."""
+        from functools import lru_cache
+
+        from holdfast.release.bundle import open_release
+        from holdfast.release.trust import trusted_keys
+
+        return lru_cache(maxsize=None)(lambda digest: open_release(self.releases / digest, trusted_keys(self.keys)))
+
+    @cached_property
+    def retrain_parts(self) -> RetrainParts:
+        """What retraining needs."""
+        from holdfast.retrain import Parts as RetrainParts
+
+        return RetrainParts(self.database, self.tables, self.runtime, self.build_parts, self.log, self.release_of)
 
     @cached_property
     def code_state(self) -> Callable[[Path], dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.common import as_json, note, out, show
+from holdfast.core.contract import Mark
 from holdfast.core.names import short
 from holdfast.errors import UsageError
 from holdfast.workspace import create_workspace, find_workspace, open_workspace
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
     from holdfast.release.bundle import Release
     from holdfast.workspace import Workspace
 
-__all__ = ["build"]
+__all__ = ["build", "steps"]
 
-MARKS = ("calendar", "personal", "protected")
+MARKS: tuple[Mark, ...] = ("calendar", "personal", "protected")
 
 
 @click.command()
@@ -52,6 +53,7 @@ MARKS = ("calendar", "personal", "protected")
 @click.pass_context
 def build(
     ctx: click.Context,
+    /,
     model: str,
     reference: Path | None,
     contract: Path | None,
@@ -67,16 +69,17 @@ def build(
     for path in (reference, contract, None if ":/" in model else Path(model)):
         if path is not None and not path.exists():
             raise UsageError(f"there is no file {path}", next_step="check the path")
-    others = {column: [mark for mark in MARKS if column in given[mark]] for mark in MARKS for column in given[mark]}
+    named = {column for mark in MARKS for column in given[mark]}
+    others: dict[str, tuple[Mark, ...]] = {c: tuple(mark for mark in MARKS if c in given[mark]) for c in named}
     marks = Marks(
         label=given["label"],
         timestamp=given["timestamp"],
         key=given["key"],
-        others={column: tuple(found) for column, found in others.items()},  # type: ignore[misc]
+        others=others,
         timezone=given["timezone"],
         contract=contract.read_text(encoding="utf-8") if contract else "",
     )
-    with _steps(STEPS, quiet=as_json) as progress:
+    with steps(STEPS, quiet=as_json) as progress:
         release = build_release(
             workspace.build_parts,
             model,
@@ -103,7 +106,7 @@ def _workspace(ctx: click.Context, *, say: bool) -> Workspace:
     return workspace
 
 
-class _steps:  # noqa: N801 - used as a `with` word
+class steps:  # noqa: N801 - used as a `with` word
     """Each step's name as it begins, on a terminal as one bar."""
 
     def __init__(self, names: Sequence[str], *, quiet: bool) -> None:

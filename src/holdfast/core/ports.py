@@ -185,13 +185,20 @@ class Trail(Protocol):
 class Stores(Protocol):
     """All stores inside one transaction."""
 
-    deployments: Deployments
-    windows: Windows
-    labels: Labels
-    alarms: Alarms
-    monitors: Monitors
-    cursors: Cursors
-    trail: Trail
+    @property
+    def deployments(self) -> Deployments: ...
+    @property
+    def windows(self) -> Windows: ...
+    @property
+    def labels(self) -> Labels: ...
+    @property
+    def alarms(self) -> Alarms: ...
+    @property
+    def monitors(self) -> Monitors: ...
+    @property
+    def cursors(self) -> Cursors: ...
+    @property
+    def trail(self) -> Trail: ...
 
 
 class Database(Protocol):

@@ -116,9 +116,12 @@ def read_or_refuse(body):
         lambda: decode_labels(body, CONTRACT, 5),
     )
     for door in doors:
+        refused = None
         try:
             door()
-        except InvalidInput as refused:
+        except InvalidInput as bad:
+            refused = bad
+        if refused:
             assert refused.status in {400, 413, 422}
             assert msgspec.json.encode([refused.as_dict(), refused.field, refused.row, str(refused)])
 

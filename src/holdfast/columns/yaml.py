@@ -31,6 +31,7 @@ _TIMEZONE: Final = "# Where times without a zone are read.\n"
 _OUTPUT: Final = (
     "# classes: in the order of the probabilities; of two, the second is the positive one, from `threshold` on.\n"
 )
+_BREAKS: Final = frozenset("\x85\u2028\u2029")
 _PLACE: Final = re.compile(r"\$\.fields\[(\d+)\](?:\.(\w+))?")
 
 
@@ -48,6 +49,14 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(
     _Inline, lambda dumper, values: dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=True)
 )
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    """PyYAML folds Unicode's own line breaks into blanks unless they are escaped, which double quotes do."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAKS & set(value) else None)
+
+
+_Dumper.add_representer(str, _text)
 
 
 class _Loader(yaml.SafeLoader):

@@ -6,7 +6,12 @@ from holdfast.errors import InvalidInput
 
 CONTRACT = Contract(
     fields=(
-        Field(name="no", datatype="BYTES", categories=("yes", "1.0", "null", "Größe: 1", "2025-01-01"), nullable=True),
+        Field(
+            name="no",
+            datatype="BYTES",
+            categories=("yes", "1.0", "null", "Größe: 1", "two\x85lines\u2028more", "2025-01-01"),
+            nullable=True,
+        ),
         Field(name="big", datatype="FP64", minimum=-1e300, maximum=1e20, importance=0.5),
         Field(name="sold", datatype="BYTES", feature=False, marks=("timestamp", "calendar")),
     ),

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvloop
 
@@ -26,6 +27,7 @@ from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
 from holdfast.serve.dataplane import ServeState
+from holdfast.serve.metrics import Metrics
 from holdfast.serve.plan import NOTHING, LoadedPlan, load
 from holdfast.serve.records import hash_key
 from holdfast.server.child import Assignment, assigned, on_orphaned
@@ -52,9 +54,15 @@ class _Worker:
         self._writer = Writer(
             workspace.log, told.name, segment_bytes=int(settings.log.segment_mb * (1 << 20)), fsync=settings.log.fsync
         )
+        self._metrics = Metrics(told.name)
         self._app = App(
             plan=self._plan,
-            state=ServeState(clock=clock, max_rows=settings.serve.max_rows, hash_key=hash_key(workspace.keys)),
+            state=ServeState(
+                clock=clock,
+                metrics=self._metrics,
+                max_rows=settings.serve.max_rows,
+                hash_key=hash_key(workspace.keys),
+            ),
             label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows),
             max_body=self._limits.body,
         )
@@ -65,7 +73,7 @@ class _Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Answer until `stop`; then drain."""
         await self._follower.step()
-        port = await serve(self._listener, self._app.handle, self._writer.append, self._limits)
+        port = await serve(self._listener, self._app.handle, self._append, self._limits)
         # What is loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -80,6 +88,10 @@ class _Worker:
         self._app.close()
         self._writer.close()
 
+    def _append(self, frames: Sequence[bytes]) -> None:
+        self._writer.append(frames)
+        self._metrics.logged(sum(map(len, frames)))
+
     def _load(self, plan: Plan) -> LoadedPlan:
         return load(plan, self._release, self._workspace.runtime, self._plan)
 
@@ -91,6 +103,7 @@ class _Worker:
 
     def _swap(self, plan: LoadedPlan) -> None:
         self._plan = plan
+        self._metrics.following(plan.generation)
         self._app.follow(plan)
 
 

@@ -18,6 +18,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifi
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from tests.integration import incomes
 
 from holdfast.build.frames import table_of
 from holdfast.build.pipeline import STEPS, Data, build
@@ -25,14 +26,19 @@ from holdfast.build.python import build_release
 from holdfast.build.translate import Marks
 from holdfast.columns import dump_yaml
 from holdfast.core.release import MANIFEST
-from holdfast.errors import BuildError, HoldfastError, RegistryError, Unconvertible, UntrustedPickle, UsageError
+from holdfast.errors import (
+    BuildError,
+    HoldfastError,
+    InvalidInput,
+    RegistryError,
+    Unconvertible,
+    UntrustedPickle,
+    UsageError,
+)
 from holdfast.registry import snapshot_of_table
 from holdfast.release.bundle import list_releases, open_release
 from holdfast.release.compare import diff
 from holdfast.release.trust import trusted_keys
-
-sys.path.insert(0, str(Path(__file__).parent))
-import incomes
 
 pytestmark = pytest.mark.xdist_group("build")
 
@@ -308,7 +314,7 @@ def test_what_cannot_be_built_writes_nothing(parts):
     forest = RandomForestClassifier(3, random_state=0).fit(X, y > 3)
     with pytest.raises(BuildError, match="'c'"):
         build_release(parts, forest, X[["a", "b"]], y > 3, name="forest")
-    with pytest.raises(UsageError, match="no column 'when'"):
+    with pytest.raises(InvalidInput, match="no column 'when'"):
         build_release(parts, forest, X, y > 3, name="forest", timestamp="when")
     with pytest.raises(BuildError, match="predict"):
         build_release(parts, StandardScaler().fit(X), X, name="scaler")

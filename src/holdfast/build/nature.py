@@ -12,7 +12,7 @@ from holdfast.build.convert import model_columns
 from holdfast.core.contract import Task
 from holdfast.errors import BuildError
 
-__all__ = ["Nature", "class_name", "nature_of"]
+__all__ = ["Nature", "nature_of"]
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,3 @@ def _booster(model: Any, library: str) -> Nature:
     if objective.startswith("multi"):
         return Nature("multiclass", columns, tuple(range(count)))
     return Nature("regression", columns, ())
-
-
-def class_name(value: Any) -> str:
-    """The name of a class: whole numbers without a decimal point, truth values in lower case."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

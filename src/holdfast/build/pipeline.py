@@ -25,8 +25,8 @@ from holdfast.build.child import translate_in_child
 from holdfast.build.load import is_pickle
 from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
 from holdfast.build.translate import Marks, Translation, translate
-from holdfast.columns import decode_table, dump_yaml
-from holdfast.columns.truths import decode_label
+from holdfast.columns import decode_label, decode_table, dump_yaml
+from holdfast.columns.times import NO_TIME
 from holdfast.core.contract import Contract
 from holdfast.core.names import check_name
 from holdfast.core.profile import Profile
@@ -162,6 +162,10 @@ def _profile(contract: Contract, data: Data | None, answers: Answers) -> Profile
         return empty_profile(contract, NO_REFERENCE)
     batch = decode_table(contract, data.table)
     labels = _labels(contract, data.table)
+    if batch.times is not None and (batch.times == NO_TIME).any():
+        # A row without a time belongs to no window.
+        dated = np.flatnonzero(batch.times != NO_TIME)
+        batch, labels = batch.take(dated), None if labels is None else labels[dated]
     return make_profile(contract, Reference(batch.table, batch.times, labels), answers)
 
 

@@ -33,6 +33,8 @@ Integers = NDArray[np.int64]
 WINDOW_ROWS: Final = 100
 """Rows that a window should have: fewer say little, more take longer to come together."""
 IMPORTANCE_ROWS: Final = 2000
+REPLAYED: Final = 1000
+"""Newest windows that the calibration replay looks at: three years of days, and seconds of work."""
 DIGITS: Final = 10
 """Significant digits that are stored: the last bits of a sum may differ from machine to machine."""
 
@@ -270,8 +272,8 @@ def _calibrate(
 ) -> dict[str, Any]:
     """Replay the reference's own history, and say what may be promised."""
     history: dict[StreamName, list[Counts]] = {
-        "windows": [Counts.from_bytes(packed) for packed in windows.counts],
-        "labels": [Counts.from_bytes(packed) for packed in labels.counts],
+        "windows": [Counts.from_bytes(packed) for packed in windows.counts[-REPLAYED:]],
+        "labels": [Counts.from_bytes(packed) for packed in labels.counts[-REPLAYED:]],
     }
     found = replay(specs, history, np.random.default_rng(0), importance=weights)
     whitening = None if found.whitening is None else {name: _short(v) for name, v in found.whitening.items()}

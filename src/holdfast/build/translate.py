@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from holdfast.build.adopt import adopt, inspect_onnx, original_answers
 from holdfast.build.convert import Converted, Input, convert
 from holdfast.build.load import open_model
-from holdfast.build.nature import Nature, class_name, nature_of
+from holdfast.build.nature import Nature, nature_of
 from holdfast.build.parity import ParityReport, boundary_rows, onnx_predict, parity, prove
 from holdfast.columns import decode_table, infer_contract, load_yaml
+from holdfast.columns.names import class_name
 from holdfast.core.contract import Contract, Field, Mark, Output
 from holdfast.errors import BuildError, UsageError
 
@@ -135,22 +136,10 @@ def _contract(
             "reference",
             f"give a file with the columns {', '.join(nature.columns)[:300]}",
         )
-    return _inferred(nature, classes, table, marks, converted)
-
-
-def _inferred(
-    nature: Nature, classes: tuple[str, ...], table: Table, marks: Marks, converted: Converted | None
-) -> Contract:
-    """Features in the model's order, then the other columns that the user named."""
-    label = marks.label or "label"
-    others = dict.fromkeys(name for name in (marks.timestamp, marks.key, *marks.others) if name)
-    lacking = next((name for name in others if name not in table), None)
-    if lacking:
-        raise UsageError(f"the reference has no column '{lacking}'", next_step=f"it has {', '.join(table)[:300]}")
     return infer_contract(
         table,
         task=nature.task,
-        label=label,
+        label=marks.label or "label",
         features=nature.columns,
         timestamp=marks.timestamp or None,
         key=marks.key or None,

@@ -37,6 +37,7 @@ class Reader(msgspec.Struct, frozen=True):
     """What is needed to read one column."""
 
     field: Field
+    name: str
     allowed: frozenset[type]
     """JSON types that a value may have."""
     holds: tuple[float, float]
@@ -45,11 +46,6 @@ class Reader(msgspec.Struct, frozen=True):
     high: float
     known: frozenset[str | None] | None
     """Categories, and None."""
-
-    @property
-    def name(self) -> str:
-        """The field's name."""
-        return self.field.name
 
     @property
     def in_table(self) -> bool:
@@ -148,6 +144,7 @@ def reader(field: Field) -> Reader:
     holds = _holds(field.datatype)
     return Reader(
         field=field,
+        name=field.name,
         allowed=frozenset(kinds),
         holds=holds,
         low=holds[0] if field.minimum is None else max(field.minimum, holds[0]),

@@ -24,7 +24,7 @@ from holdfast.errors import InvalidInput
 __all__ = ["Batch", "Layout", "Table"]
 
 Table = dict[str, NDArray[Any]]
-SHORT: Final = 16
+SHORT: Final = 64
 """Up to so many values Python compares faster than numpy starts."""
 
 
@@ -60,31 +60,33 @@ class Layout:
         self._readers = {field.name: reader(field) for field in contract.fields}
         self._numeric = [r for r in self._readers.values() if r.field.numeric and r.in_table]
         self._texts = [r for r in self._readers.values() if not r.field.numeric and r.in_table]
-        self._low = [r.low for r in self._numeric]
-        self._high = [r.high for r in self._numeric]
-        self._bounds = np.array([self._low, self._high], dtype=np.float64).reshape(2, -1, 1)
+        self._bounds = _bounds(self._numeric)
         self.names = tuple(self._readers)
         self.required = tuple(field.name for field in contract.features)
+        self._optional = any(not r.field.feature for r in self._numeric)
+        self._timestamp = contract.timestamp.name if contract.timestamp else None
+        self._key = contract.key.name if contract.key else None
+        self._known, self._needed = frozenset(self.names), frozenset(self.required)
         self.features = contract.features
 
     def from_values(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Batch:
         """JSON values, one sequence of length `rows` per column."""
         self._check_names(columns)
-        lists: dict[str, Sequence[Any]] = {}
         for name, values in columns.items():
             found = self._readers[name]
             if not found.allowed.issuperset(map(type, values)) and not all(map(found.fits, values)):
                 raise found.wrong_type(values)
-            lists[name] = values
-        numeric = [r for r in self._numeric if r.name in lists] if len(lists) < len(self._readers) else self._numeric
+        numeric = self._given_numeric(columns)
         try:
-            numbers = np.array([lists[r.name] for r in numeric], dtype=np.float64).reshape(len(numeric), rows)
+            numbers = np.array([columns[r.name] for r in numeric], dtype=np.float64).reshape(len(numeric), rows)
         except OverflowError:
-            raise next(bad for r in numeric if (bad := r.too_large(lists[r.name]))) from None
-        table = {r.name: r.text(lists[r.name]) for r in self._texts if r.name in lists}
-        stamp, key = self.contract.timestamp, self.contract.key
-        times = from_text(lists[stamp.name], self._zone, stamp.name) if stamp and stamp.name in lists else None
-        keys = [key_text(value) for value in lists[key.name]] if key and key.name in lists else None
+            raise next(bad for r in numeric if (bad := r.too_large(columns[r.name]))) from None
+        table = {r.name: r.text(columns[r.name]) for r in self._texts if r.name in columns}
+        times = keys = None
+        if (stamp := self._timestamp) is not None and stamp in columns:
+            times = from_text(columns[stamp], self._zone, stamp)
+        if (key := self._key) is not None and key in columns:
+            keys = [key_text(value) for value in columns[key]]
         return self._finish(numeric, numbers, table, times, keys)
 
     def from_table(self, table: Mapping[str, NDArray[Any]]) -> Batch:
@@ -92,19 +94,24 @@ class Layout:
         given = {name: values for name, values in table.items() if name in self._readers}
         self._check_names(given)
         rows = len(next(iter(given.values()))) if given else 0
-        numeric = [r for r in self._numeric if r.name in given]
+        numeric = self._given_numeric(given)
         numbers = np.empty((len(numeric), rows), dtype=np.float64)
         for index, found in enumerate(numeric):
             numbers[index] = files.numbers(found, given[found.name])
         texts = {r.name: files.texts(r, given[r.name]) for r in self._texts if r.name in given}
-        stamp, key = self.contract.timestamp, self.contract.key
-        times = None
-        if stamp and stamp.name in given:
-            times = files.times(self._readers[stamp.name], given[stamp.name], self._zone)
-        keys = [key_text(value) for value in given[key.name].tolist()] if key and key.name in given else None
+        times = keys = None
+        if (stamp := self._timestamp) is not None and stamp in given:
+            times = files.times(self._readers[stamp], given[stamp], self._zone)
+        if (key := self._key) is not None and key in given:
+            keys = [key_text(value) for value in given[key].tolist()]
         return self._finish(numeric, numbers, texts, times, keys)
 
+    def _given_numeric(self, columns: Mapping[str, Any]) -> list[Reader]:
+        return [r for r in self._numeric if r.name in columns] if self._optional else self._numeric
+
     def _check_names(self, columns: Mapping[str, Any]) -> None:
+        if self._needed <= columns.keys() <= self._known:
+            return
         for name in self.required:
             if name not in columns:
                 raise InvalidInput(

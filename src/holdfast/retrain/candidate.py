@@ -44,12 +44,15 @@ class Parts(NamedTuple):
     release_of: Callable[[str], Release]
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A candidate and what it is worth."""
 
     release: str
     parent: str
     window: TrainingWindow
+    since: int
+    until: int
+    """Event times of the first and last row that it learned from, microseconds UTC."""
     trained_rows: int
     withheld_rows: int
     comparison: Comparison
@@ -105,7 +108,14 @@ def retrain(
     progress("compare")
     comparison = _compared(parts.runtime, live, candidate, withheld)
     outcome = Outcome(
-        candidate.digest, live.digest, window, len(learned["event_time"]), len(withheld["event_time"]), comparison
+        release=candidate.digest,
+        parent=live.digest,
+        window=window,
+        since=_start(learned),
+        until=_end(learned),
+        trained_rows=len(learned["event_time"]),
+        withheld_rows=len(withheld["event_time"]),
+        comparison=comparison,
     )
     attest(candidate.path, COMPARISON, msgspec.to_builtins(outcome), parts.build.signer)
     return outcome

@@ -111,9 +111,9 @@ def predict(
     request = state.new_request(wall)
     deployment = None
     try:
+        deployment = plan.deployment(name)
         if BINARY in headers:
             raise MalformedRequest("binary tensors are not supported yet", f"header {BINARY}", NOT_BINARY)
-        deployment = plan.deployment(name)
         decode = decode_rows if route == "rows" else decode_tensors
         chosen, payload = _routed(
             deployment, version, headers, request, lambda layout: decode(body, layout, state.max_rows)

@@ -191,6 +191,7 @@ def test_binary_bodies_are_not_taken_yet(ask):
     answer, told = ask("price", {"inputs": tensors()}, "infer", headers={"inference-header-content-length": "12"})
     assert answer.status == 400
     assert "binary_data=False" in told["next"]
+    assert (answer.record.deployment, answer.record.code) == ("price", "HF301")
 
 
 def test_an_unknown_name_is_not_recorded(ask, state):

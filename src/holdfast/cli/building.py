@@ -160,7 +160,7 @@ def _tell(release: Release, *, as_json: bool) -> None:
     if parity:
         rows = parity.get("rows", 0) + parity.get("boundary_rows", 0)
         out().print(
-            f"  parity             {parity.get('beyond', 0)} of {rows:,} rows beyond {parity.get('tolerance', 0):g}",
+            f"  parity             {parity.get('beyond_tolerance', 0)} of {rows:,} rows beyond {parity.get('tolerance', 0):g}",
             markup=False,
         )
     out().print(f"  alarms             {profile.calibration.get('sentence', '')}", markup=False)

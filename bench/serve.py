@@ -5,7 +5,8 @@
 The same model (XGBoost, 100 trees, as exact ONNX) behind: Holdfast's inference port (contract, ids, prediction log, metrics);
 a plain ASGI function on stock uvicorn; a typed FastAPI endpoint; and uvicorn's hello world, which has no model. The server has
 one core, the load generator another; rounds are interleaved and medians shown. Ratios hold on other machines, figures don't.
-Every answer is read in full and its status checked.
+CPU is the server's own time per request: the one figure that a busy machine hardly moves. Every answer is read in full and
+its status checked.
 """
 
 from __future__ import annotations
@@ -92,21 +93,18 @@ def asgi(name: str, model: str) -> object:
 
     if name == "fastapi":
         from fastapi import FastAPI
-        from pydantic import BaseModel, create_model
+        from pydantic import create_model
 
+        row = create_model("Row", **dict.fromkeys(NAMES, (float, ...)))
+        form = create_model("Question", instances=(list[row], ...))
+        told = create_model("Answer", predictions=(list[float], ...))
+
+        async def predict(question: object) -> object:
+            return told(predictions=run([row.model_dump() for row in question.instances]))
+
+        predict.__annotations__ = {"question": form, "return": told}
         app = FastAPI()
-        row_type = create_model("Row", **dict.fromkeys(NAMES, (float, ...)))
-
-        class Question(BaseModel):
-            instances: list[row_type]
-
-        class Answer(BaseModel):
-            predictions: list[float]
-
-        @app.post("/predict")
-        async def predict(question: Question) -> Answer:
-            return Answer(predictions=run([row.model_dump() for row in question.instances]))
-
+        app.post("/predict")(predict)
         return app
 
     import msgspec
@@ -149,9 +147,12 @@ def question(name: str) -> bytes:
     instances = json.dumps({"instances": [dict(zip(NAMES, ROW, strict=True))]}).encode()
     if name == "holdfast, rows":
         path, body = "/v1/models/bench:predict", instances
-    elif name == "holdfast, OIP":
+    elif name == "holdfast, tensors":
         tensors = [{"name": n, "shape": [1], "datatype": "FP64", "data": [x]} for n, x in zip(NAMES, ROW, strict=True)]
         path, body = "/v2/models/bench/infer", json.dumps({"inputs": tensors}).encode()
+    elif name == "holdfast, tensor":
+        tensor = {"name": "input", "shape": [1, 20], "datatype": "FP64", "data": ROW}
+        path, body = "/v2/models/bench/infer", json.dumps({"inputs": [tensor]}).encode()
     elif name == "hello":
         return b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     else:
@@ -206,17 +207,17 @@ def load(port: int, asked: bytes, connections: int, seconds: float) -> tuple[flo
     return len(took) / (now - began), [t * 1e3 for t in took]
 
 
+def cpu(process: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_for(port: int, asked: bytes) -> None:
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            load(port, asked, 1, 0.3)
-        except (OSError, RuntimeError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+    while not load(port, asked, 1, 0.3)[1]:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the server does not answer")
 
 
 # ---------------------------------------------------------------------------------------------- the table
@@ -224,36 +225,44 @@ def wait_for(port: int, asked: bytes) -> None:
 
 def measure(folder: Path, arguments: argparse.Namespace) -> None:
     model = build(folder)
-    names = ["holdfast, OIP", "holdfast, rows", "plain", "fastapi", "hello"]
+    names = ["holdfast, tensor", "holdfast, tensors", "holdfast, rows", "plain", "fastapi", "hello"]
     os.sched_setaffinity(0, {SERVER_CORE})  # the servers inherit it
-    servers = {"holdfast": start_holdfast(folder), **{name: start_peer(name, model) for name in names[2:]}}
+    servers = {"holdfast": start_holdfast(folder), **{name: start_peer(name, model) for name in names[3:]}}
     os.sched_setaffinity(0, {LOAD_CORE % (os.cpu_count() or 1)})
     ports = {name: servers[name.partition(",")[0]][1] for name in names}
     rates = {(name, c): [] for name in names for c in arguments.connections}
     latencies = {key: [] for key in rates}
+    costs = dict.fromkeys(rates, 0.0)
     try:
         for name in names:
             wait_for(ports[name], question(name))
         for _ in range(arguments.rounds):
             for (name, connections), found in rates.items():
+                process = servers[name.partition(",")[0]][0].pid
+                before = cpu(process)
                 rate, took = load(ports[name], question(name), connections, arguments.seconds)
                 found.append(rate)
+                costs[name, connections] += cpu(process) - before
                 latencies[name, connections] += took
     finally:
         for child, _ in servers.values():
             child.send_signal(signal.SIGTERM)
             child.wait()
-    print(
-        f"{'server':<16} {'conn.':>5} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8} {'x FastAPI':>10} {'x hello':>8}"
-    )
-    for (name, connections), found in rates.items():
+    show(rates, latencies, costs)
+
+
+def show(rates: dict, latencies: dict, costs: dict) -> None:
+    titles = ("requests/s", "x FastAPI", "p50 ms", "p99 ms", "CPU us", "x FastAPI")
+    print(f"{'server':<18} {'conn.':>5}" + "".join(f"{title:>12}" for title in titles))
+    per = {key: 1e6 * costs[key] / len(took) for key, took in latencies.items()}
+    for key, found in rates.items():
+        name, connections = key
+        peer = ("fastapi", connections)
         rate = statistics.median(found)
-        cuts = statistics.quantiles(latencies[name, connections], n=100)
-        fast = rate / statistics.median(rates["fastapi", connections])
-        hello = rate / statistics.median(rates["hello", connections])
-        print(
-            f"{name:<16} {connections:>5} {rate:>11,.0f} {cuts[49]:>8.2f} {cuts[98]:>8.2f} {fast:>10.2f} {hello:>8.2f}"
-        )
+        cuts = statistics.quantiles(latencies[key], n=100)
+        faster, cheaper = rate / statistics.median(rates[peer]), per[peer] / per[key]
+        figures = f"{rate:>12,.0f}{faster:>12.2f}{cuts[49]:>12.2f}{cuts[98]:>12.2f}{per[key]:>12.1f}{cheaper:>12.2f}"
+        print(f"{name:<18} {connections:>5}{figures}")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.common import as_json, note, out, show
+from holdfast.cli.terminal import as_json, note, out, show
 from holdfast.core.contract import Mark
 from holdfast.core.names import short
 from holdfast.errors import UsageError

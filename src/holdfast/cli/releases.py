@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.common import as_json, note, open_from, out, resolve_release, show, table, when
+from holdfast.cli.terminal import as_json, note, open_from, out, resolve_release, show, table, when
 from holdfast.core.names import short
 from holdfast.core.release import CONTRACT
 
@@ -31,7 +31,7 @@ def list_(ctx: click.Context, what: str, as_json: bool) -> None:  # noqa: FBT001
             [(d.name, short(d.live), when(d.since), short(d.canary) or "-") for d in found],
         )
     else:
-        from holdfast.cli.common import sources
+        from holdfast.cli.terminal import sources
         from holdfast.status import release_summaries
 
         releases = release_summaries(sources(workspace))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from holdfast.cli.building import steps
-from holdfast.cli.common import as_json, moment, note, open_from, out, show, when
+from holdfast.cli.terminal import as_json, moment, note, open_from, out, show, when
 from holdfast.core.names import short
 from holdfast.errors import UsageError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.common import actor, as_json, moment, note, open_from, resolve_release, show, table, when
+from holdfast.cli.terminal import actor, as_json, moment, note, open_from, resolve_release, show, table, when
 from holdfast.core.names import short
 from holdfast.decide import actions
 from holdfast.decide.actions import Actor

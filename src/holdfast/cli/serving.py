@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.common import as_json, note, open_from, show
+from holdfast.cli.terminal import as_json, note, open_from, show
 
 __all__ = ["console", "serve"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from holdfast.cli.common import as_json, note, show, table
+from holdfast.cli.terminal import as_json, note, show, table
 from holdfast.errors import HoldfastError
 from holdfast.workspace import create_workspace, find_workspace, open_workspace
 

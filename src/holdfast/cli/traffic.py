@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.common import as_json, clock_of, note, open_from, show, sources
+from holdfast.cli.terminal import as_json, clock_of, note, open_from, show, sources
 from holdfast.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:

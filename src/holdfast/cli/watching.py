@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.common import as_json, clock_of, note, open_from, out, show, sources, table, when
+from holdfast.cli.terminal import as_json, clock_of, note, open_from, out, show, sources, table, when
 from holdfast.core.names import short
 
 if TYPE_CHECKING:

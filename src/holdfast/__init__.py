@@ -10,10 +10,10 @@ Public names are loaded when first used: importing holdfast costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import typing as _typing
+from importlib import import_module as _import_module
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from holdfast.notebook import build_release as build_release
     from holdfast.errors import HoldfastError as HoldfastError
     from holdfast.workspace import Workspace as Workspace
@@ -32,10 +32,10 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name not in _HOME:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(_import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

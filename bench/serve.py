@@ -252,7 +252,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def show(rates: dict, latencies: dict, costs: dict) -> None:
-    titles = ("requests/s", "x FastAPI", "p50 ms", "p99 ms", "CPU us", "x FastAPI")
+    titles = ("requests/s", "x FastAPI", "x hello", "p50 ms", "p99 ms", "CPU us", "x FastAPI")
     print(f"{'server':<18} {'conn.':>5}" + "".join(f"{title:>12}" for title in titles))
     per = {key: 1e6 * costs[key] / len(took) for key, took in latencies.items()}
     for key, found in rates.items():
@@ -261,7 +261,8 @@ def show(rates: dict, latencies: dict, costs: dict) -> None:
         rate = statistics.median(found)
         cuts = statistics.quantiles(latencies[key], n=100)
         faster, cheaper = rate / statistics.median(rates[peer]), per[peer] / per[key]
-        figures = f"{rate:>12,.0f}{faster:>12.2f}{cuts[49]:>12.2f}{cuts[98]:>12.2f}{per[key]:>12.1f}{cheaper:>12.2f}"
+        bare = rate / statistics.median(rates["hello", connections])
+        figures = f"{rate:>12,.0f}{faster:>12.2f}{bare:>12.2f}{cuts[49]:>12.2f}{cuts[98]:>12.2f}{per[key]:>12.1f}{cheaper:>12.2f}"
         print(f"{name:<18} {connections:>5}{figures}")
 
 

@@ -14,8 +14,8 @@ import typing as _typing
 from importlib import import_module as _import_module
 
 if _typing.TYPE_CHECKING:
-    from holdfast.notebook import build_release as build_release
     from holdfast.errors import HoldfastError as HoldfastError
+    from holdfast.notebook import build_release as build_release
     from holdfast.workspace import Workspace as Workspace
     from holdfast.workspace import create_workspace as create_workspace
     from holdfast.workspace import open_workspace as open_workspace

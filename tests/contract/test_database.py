@@ -45,10 +45,14 @@ def window(number, values, **other):
 
 
 def test_a_failed_transaction_leaves_nothing(database):
-    with pytest.raises(RuntimeError), database.begin() as stores:
-        stores.deployments.save(Deployment(name="p", live="r", since=0))
-        stores.cursors.set("c", 3)
-        raise RuntimeError
+    def fail():
+        with database.begin() as stores:
+            stores.deployments.save(Deployment(name="p", live="r", since=0))
+            stores.cursors.set("c", 3)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with database.begin() as stores:
         assert stores.deployments.all() == []
         assert stores.cursors.get("c") == 0

@@ -337,3 +337,34 @@ def test_unlabelled_and_marked_columns(parts):
     assert "wage" in names
     assert (made.path / MANIFEST).exists()
     shutil.rmtree(made.path)
+
+
+def test_columns_are_found_by_the_names_that_they_have_in_the_data(parts):
+    X, y = numbers()
+    blank = X.rename(columns={"a": "living area"})
+    for given, table in ((X.to_numpy(), X), (blank, blank)):
+        model = lightgbm.LGBMRegressor(n_estimators=4, verbose=-1).fit(given, y)
+        made = build_release(parts, model, table, y, name="names")
+        assert [f.name for f in made.contract.features] == list(table)
+
+
+def test_what_is_wrong_with_the_reference_is_said_before_anything_happens(parts, tmp_path):
+    X, y = numbers()
+    model = HistGradientBoostingRegressor(max_iter=2).fit(X, y)
+    known = len(parts.registry.list())
+    with pytest.raises(InvalidInput, match="no column 'pryce'"):
+        build(parts, model, reference(X, y, "price"), marks=Marks(label="pryce"), name="typo")
+    with pytest.raises(BuildError, match="no rows"):
+        build(parts, model, reference(X[:0], y[:0]), marks=Marks(label="y"), name="typo")
+    (tmp_path / "m.pkl").write_bytes(b"never opened")
+    with pytest.raises(UntrustedPickle):
+        build(parts, tmp_path / "m.pkl", reference(X, y), marks=Marks(label="y"))
+    assert len(parts.registry.list()) == known
+
+
+def test_a_model_of_unknown_types_is_refused_by_their_name(parts):
+    from sklearn.gaussian_process import GaussianProcessRegressor
+
+    X, y = numbers(60)
+    with pytest.raises(RegistryError, match=r"gaussian_process\.kernels"):
+        build_release(parts, GaussianProcessRegressor().fit(X, y), X, y, name="process")

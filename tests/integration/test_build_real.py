@@ -48,7 +48,8 @@ def test_adult(real_data, parts, home, tmp_path):
         sparse_threshold=0,
     )
     X = X.astype(dict.fromkeys(texts, object)).where(X.notna(), None)
-    model = make_pipeline(columns, HistGradientBoostingClassifier(random_state=0)).fit(X, train["income_over_50k"])
+    trees = HistGradientBoostingClassifier(max_iter=60, random_state=0)
+    model = make_pipeline(columns, trees).fit(X, train["income_over_50k"])
     path = tmp_path / "test.csv"
     held_out.to_csv(path, index=False)
     data = data_of_file(DuckTables(), path)

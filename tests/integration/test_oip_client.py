@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import urllib.request
 
 import numpy as np
 import pandas as pd
@@ -146,6 +147,12 @@ class TestOipClient:
         shares = served.models["dear"].predict_proba(frame)
         np.testing.assert_allclose(answer.as_numpy("probabilities"), shares, rtol=1e-6)
         assert answer.as_numpy("label").tolist() == served.models["dear"].predict(frame).tolist()
+
+    def test_the_front_page_points_to_the_control_port(self, served):
+        with urllib.request.urlopen(served.address) as answer:
+            told = json.load(answer)
+        with urllib.request.urlopen(told["control"]) as console:
+            assert console.status == 200
 
     def test_an_error_reaches_the_clients_user(self, served):
         frame = served.frame[:2]

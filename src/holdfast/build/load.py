@@ -20,7 +20,7 @@ from holdfast.errors import MissingExtra, RegistryError, UntrustedPickle
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["is_pickle", "open_model"]
+__all__ = ["PICKLES", "is_pickle", "open_model"]
 
 PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle"})
 

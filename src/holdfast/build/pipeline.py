@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from holdfast import registry as registered
 from holdfast.build.card import make_card
 from holdfast.build.child import translate_in_child
-from holdfast.build.load import is_pickle
+from holdfast.build.load import PICKLES, is_pickle
 from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
 from holdfast.build.translate import Marks, Translation, translate
 from holdfast.columns import decode_label, decode_table, dump_yaml
@@ -31,7 +31,7 @@ from holdfast.core.contract import Contract
 from holdfast.core.names import check_name
 from holdfast.core.profile import Profile
 from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, Manifest
-from holdfast.errors import InvalidInput, UntrustedPickle
+from holdfast.errors import BuildError, InvalidInput, UntrustedPickle
 from holdfast.registry import Snapshot, snapshot_of_file
 from holdfast.release.bundle import Release, read, write
 from holdfast.release.trust import Signer
@@ -100,6 +100,7 @@ def build(
     Raises BuildError and its kin; then nothing was written.
     """
     marks = marks or Marks()
+    _refuse_at_once(source, data, marks, trust_pickle=trust_pickle)
     name = check_name(name or registered.default_name(source), "release name")
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         progress("fetch")
@@ -133,6 +134,30 @@ def build(
     return read(parts.releases / write(parts.releases, manifest, files, parts.signer))
 
 
+def _refuse_at_once(source: Any, data: Data | None, marks: Marks, *, trust_pickle: bool) -> None:
+    """What can be seen to fail before anything is registered or converted."""
+    if isinstance(source, (str, Path)) and Path(source).suffix.lower() in PICKLES and not trust_pickle:
+        raise _untrusted(str(source))
+    if data is None:
+        return
+    if data.snapshot.rows == 0:
+        raise BuildError("the reference has no rows", data.snapshot.file, "give rows that the model was not fitted on")
+    if marks.label and marks.label not in data.table:
+        raise InvalidInput(
+            f"the reference has no column '{marks.label}'",
+            next_step=f"it has {', '.join(data.table)[:300]}",
+            field=marks.label,
+        )
+
+
+def _untrusted(where: str) -> UntrustedPickle:
+    return UntrustedPickle(
+        "the model is a pickle: opening it runs whatever code its author put inside",
+        where,
+        "if you trust whoever made it: --trust-pickle; better: save it with skops, or as ONNX",
+    )
+
+
 def _translate(
     model: FetchedModel, data: Data | None, marks: Marks, *, trust_pickle: bool, progress: Progress
 ) -> Translation:
@@ -141,11 +166,7 @@ def _translate(
     if not is_pickle(model.path):
         return translate(model.path, table, marks, model.signature, progress=progress)
     if not trust_pickle:
-        raise UntrustedPickle(
-            "the model is a pickle: opening it runs whatever code its author put inside",
-            model.source.uri,
-            "if you trust whoever made it: --trust-pickle; better: save it with skops, or as ONNX",
-        )
+        raise _untrusted(model.source.uri)
     return translate_in_child(model.path, table, marks, model.signature, progress=progress)
 
 

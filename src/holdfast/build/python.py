@@ -59,13 +59,19 @@ def build_release(
         progress: called with each step's name as it begins.
     """
     data = None
+    named = bool(label)
     label = label or str(getattr(y, "name", None) or "label")
     if X is not None:
         table = table_of(X, y, label=label)
         data = Data(table, snapshot_of_table(table))
     others = {column: tuple(given) for column, given in (marks or {}).items()}
     told = Marks(
-        label=label, timestamp=timestamp or "", key=key or "", others=others, contract=contract, timezone=timezone
+        label=label if y is not None or named else "",
+        timestamp=timestamp or "",
+        key=key or "",
+        others=others,
+        contract=contract,
+        timezone=timezone,
     )
     return build(
         parts, model, data, marks=told, name=name, parent=parent, code=code, purpose=purpose, progress=progress

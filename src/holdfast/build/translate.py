@@ -87,7 +87,7 @@ def translate(
     named = table if table is not None else _signature_columns(signature)
     candidates = tuple(name for name in named if name not in {marks.label, marks.timestamp, marks.key})
     nature = foreign.nature(candidates) if foreign else nature_of(model)
-    nature = replace(nature, columns=nature.columns or candidates)
+    nature = replace(nature, columns=_known_as(nature.columns, candidates))
     progress("contract")
     contract = _contract(nature, table, marks, signature)
     progress("convert")
@@ -110,6 +110,21 @@ def translate(
         libraries=_versions(converted),
         notes=converted.notes,
     )
+
+
+def _known_as(columns: tuple[str, ...], candidates: tuple[str, ...]) -> tuple[str, ...]:
+    """The model's columns by the names that they have in the data.
+
+    A model of plain arrays has none; LightGBM writes blanks as underscores, and calls the columns of an array Column_0, ...
+    """
+    if not columns:
+        return candidates
+    written = {name.replace(" ", "_"): name for name in candidates}
+    if not set(columns) <= set(candidates) and set(columns) <= set(written):
+        return tuple(written[name] for name in columns)
+    if columns == tuple(f"Column_{i}" for i in range(len(candidates))):
+        return candidates
+    return columns
 
 
 def _contract(

@@ -72,7 +72,8 @@ def compare(
     Args:
         output: the contract's output.
         truth: numbers, or class indices [n].
-        live, candidate: predictions [n], or probabilities [n, k].
+        live: predictions [n], or probabilities [n, k], of the live release.
+        candidate: the same of the candidate.
         times: event times [n], microseconds UTC.
         window_us: rows of one such span count as one unit.
     """

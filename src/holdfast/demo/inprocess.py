@@ -6,7 +6,7 @@ joins and judges as in a server; releases are built, deployed and retrained by t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from holdfast.errors import ServeError
 from holdfast.predictions.log import Writer, encode
 from holdfast.release.bundle import open_release
 from holdfast.release.trust import trusted_keys
-from holdfast.retrain import load_train
+from holdfast.retrain import load_train, retrain
 from holdfast.serve import dataplane
 from holdfast.serve.clock import Clock
 from holdfast.serve.plan import NOTHING, load
@@ -37,16 +37,14 @@ from holdfast.workspace import Workspace, create_workspace
 
 __all__ = ["InProcess", "whole_story"]
 
-Retrain = Callable[[Workspace, str], Candidate]
-
 
 class InProcess:
     """The operator's hands on a workspace, by function calls."""
 
-    def __init__(self, workspace: Workspace, world: World, retrain: Retrain) -> None:
+    def __init__(self, workspace: Workspace, world: World) -> None:
         self._workspace = workspace
         self._world = world
-        self._retrain = retrain
+        self._train = load_train(workspace.settings.deployment(world.name).train, workspace.folder)
         self._trusted = trusted_keys(workspace.keys)
         self._clock = Clock(replay=True)
         self._state = dataplane.ServeState(clock=self._clock)
@@ -79,7 +77,10 @@ class InProcess:
 
     def retrain(self) -> Candidate:
         """The function behind `holdfast retrain`."""
-        return self._retrain(self._workspace, self._world.name)
+        name = self._world.name
+        original = self._workspace.folder / TRAINING
+        done = retrain(self._workspace.retrain_parts, name, self._train, original=original)
+        return Candidate.of(done.release, done.window, done.comparison)
 
     def rollout(self, release: str, share: float) -> None:
         """A canary."""
@@ -106,10 +107,9 @@ class InProcess:
     def _build_first(self) -> str:
         """Train, build and deploy the first release."""
         workspace, world = self._workspace, self._world
-        train = load_train(workspace.settings.deployment(world.name).train, workspace.folder)
         import pandas as pd
 
-        model = train(pd.read_csv(workspace.folder / TRAINING), None)
+        model = self._train(pd.read_csv(workspace.folder / TRAINING), None)
         marks = Marks(label=world.label, timestamp=world.timestamp, key=world.key)
         data = data_of_file(workspace.tables, workspace.folder / REFERENCE)
         release = build(workspace.build_parts, model, data, marks=marks, name=world.name)
@@ -133,11 +133,11 @@ class InProcess:
         )
 
 
-def whole_story(folder: Path, world: World, retrain: Retrain) -> tuple[Played, Scoreboard]:
+def whole_story(folder: Path, world: World) -> tuple[Played, Scoreboard]:
     """Play a world in this (empty) folder and mark it."""
     write_files(folder, world)
     workspace = create_workspace(folder)
-    hands = InProcess(workspace, world, retrain)
+    hands = InProcess(workspace, world)
     try:
         played = play(world, hands, lambda _day, _text: None, lambda _day, _last: None)
     finally:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from holdfast.core.alarm import Alarm
 from holdfast.core.ports import Database
+from holdfast.decide.gates import Comparison
 from holdfast.demo.operator import CANARY_DAYS, CANARY_SHARE, Operator
 from holdfast.demo.scoreboard import Calendar, Promote, Scoreboard, mark
 from holdfast.demo.worlds import AFTERWARDS, APART, Sales, Truth, World, date_of, day_of, day_start
+from holdfast.retrain import TrainingWindow
 
 __all__ = ["Answers", "Candidate", "Errors", "Hands", "Played", "Told", "mark_played", "play"]
 
@@ -47,8 +49,17 @@ class Candidate(msgspec.Struct, frozen=True):
     better: bool
     sentence: str
     since: int
-    """Event times of the first and last training row, microseconds UTC."""
+    """Event times of the first and last training row, microseconds UTC; where rows are weighted, half of the weight lies in
+    the newer half of that span."""
     until: int
+
+    @classmethod
+    def of(cls, release: str, window: TrainingWindow, comparison: Comparison) -> Candidate:
+        """From what a retraining tells."""
+        until = comparison.since
+        since = window.since if window.since is not None else day_start(0)
+        since = since if window.half_life_us is None else until - 2 * window.half_life_us
+        return cls(release, comparison.verdict == "better", comparison.sentence, since, until)
 
 
 class Hands(Protocol):

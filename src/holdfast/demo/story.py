@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from holdfast.core.alarm import Alarm
 from holdfast.core.contract import Contract
+from holdfast.decide.gates import Comparison
 from holdfast.demo.client import Client
 from holdfast.demo.commands import Addresses, holdfast, python
 from holdfast.demo.play import Answers, Candidate
@@ -27,6 +28,7 @@ from holdfast.demo.worlds import Sales, World
 from holdfast.errors import Conflict
 from holdfast.release.bundle import open_release
 from holdfast.release.trust import trusted_keys
+from holdfast.retrain import TrainingWindow
 from holdfast.workspace import HOME, Workspace, open_workspace
 
 __all__ = [
@@ -117,9 +119,8 @@ class OverHttp:
     def retrain(self) -> Candidate:
         """`holdfast retrain`."""
         told = holdfast(self._folder, "retrain", self._world.name)
-        return Candidate(
-            told["release"], told["better"], told["sentence"], told["window"]["since"], told["window"]["until"]
-        )
+        window = msgspec.convert(told["window"], TrainingWindow)
+        return Candidate.of(told["release"], window, msgspec.convert(told["comparison"], Comparison))
 
     def rollout(self, release: str, share: float) -> None:
         """`holdfast rollout`."""

@@ -31,6 +31,8 @@ BULK: Final = 0.2
 """A column is broken rather than drifting when at least this share of its rows newly misses or leaves its range."""
 CROWD: Final = 0.5
 """... or when this much more of its rows crowd into one of its bins, which held a thirty-second each."""
+TOLD: Final = 4
+"""Columns that a sentence names, the strongest first; the alarm holds them all."""
 PEOPLE_SAY: Final = {
     OUTPUT: "the predictions",
     CONFIDENCE: "the confidence",
@@ -108,7 +110,9 @@ def diagnose(moved: Sequence[Moved], *, errors_known: bool, name: str) -> Verdic
 
 def tell(alarm: Alarm, moved: Sequence[Moved], verdict: Verdict) -> str:
     """One sentence: what moved, how, since when, what it means."""
-    subjects = [_subject(m) for m in moved]
+    subjects = [_subject(m) for m in moved[:TOLD]]
+    if len(moved) > TOLD:
+        subjects.append(f"{len(moved) - TOLD} more")
     listed = subjects[0] if len(subjects) == 1 else ", ".join(subjects[:-1]) + " and " + subjects[-1]
     return f"{listed[0].upper()}{listed[1:]}{_since(alarm)}: {verdict.meaning}."
 

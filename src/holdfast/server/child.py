@@ -33,6 +33,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     replay: bool = False
     inference: str = ""
     """Address of the inference port."""
+    control: str = ""
+    """Address of the control port."""
 
     @property
     def workspace(self) -> Workspace:

@@ -49,6 +49,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
         fd=-1,
         replay=replay,
         inference=address(inference[0]),
+        control=address(control),
     )
     children = [
         _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()), workspace.run)

@@ -64,6 +64,7 @@ class _Worker:
                 hash_key=hash_key(workspace.keys),
             ),
             label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows),
+            control=told.control,
             max_body=self._limits.body,
         )
         self._follower = Follower(

@@ -13,7 +13,7 @@ def test_request_ids_sort_by_time_and_never_repeat():
 
 
 def test_a_prediction_id_reads_back():
-    request = RequestIds(lambda n: bytes(n)).new(1)
+    request = RequestIds(bytes).new(1)
     assert split_prediction_id(prediction_id(request, 17)) == (request, 17)
 
 

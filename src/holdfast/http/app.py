@@ -76,7 +76,6 @@ class App:
         """Let this plan answer from now on."""
         self._plan = plan
         self._pace.forget()
-        self._state.metrics.following(plan.generation)
 
     def close(self) -> None:
         """Wait for the threads."""

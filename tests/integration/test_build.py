@@ -93,17 +93,20 @@ def test_the_same_inputs_give_the_same_digest(release, parts):
 
 
 def test_another_process_and_another_workspace_give_the_same_digest(release, tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED"}
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONHASHSEED" and not k.startswith("XDG_")}
     done = subprocess.run(
         [sys.executable, incomes.__file__, str(tmp_path / "ws")],
         cwd=tmp_path,
-        env=environment | {"PYTHONHASHSEED": "123"},
+        env=environment | {"PYTHONHASHSEED": "123", "HOME": str(home)},
         capture_output=True,
         text=True,
     )
     assert done.stdout.strip() == release.digest, done.stderr
     assert done.stderr == ""
-    assert [p.name for p in tmp_path.iterdir()] == ["ws"], "something was left where the process stood"
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if "ws" not in p.parts}
+    assert left == {"home"}, "something was left in the user's home or where the process stood"
 
 
 def test_every_step_says_its_name(parts):

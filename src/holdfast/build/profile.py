@@ -103,7 +103,8 @@ def make_profile(contract: Contract, reference: Reference, answers: Answers) -> 
         table[name] = values
         specs.append(fit_spec(name, values, "output"))
     numbers = _numbers(rule, reference)
-    windows = _series(specs, table, numbers, reference.times)
+    timed = rule.kind == "time"
+    windows = _series(specs, table, numbers, rule, None if timed else reference.times)
     errors, error_specs, labels = _errors(contract, reference, said, known, rule)
     weights = _importance(contract, reference, answers, said)
     calibration = _calibrate([*specs, *error_specs], windows, labels, weights)
@@ -180,15 +181,22 @@ def _chunks(rows: int, size: int) -> Integers:
 
 
 def _series(
-    specs: Sequence[ColumnSpec], table: Mapping[str, Values], numbers: Integers, times: Integers | None
+    specs: Sequence[ColumnSpec],
+    table: Mapping[str, Values],
+    numbers: Integers,
+    rule: WindowRule,
+    times: Integers | None,
 ) -> Series:
-    """Counts per window. Rows are in order, so that every window is one slice."""
+    """Counts per window. Rows are in order, so that every window is one slice.
+
+    A count window begins with its first row; a time window, and one of rows without times, where its number says.
+    """
     starts, counts = [], []
     edges = np.flatnonzero(np.diff(numbers)) + 1
     for first, last in zip([0, *edges.tolist()], [*edges.tolist(), len(numbers)], strict=True):
         if first == last or numbers[first] < 0:
             continue
-        starts.append(first if times is None else int(times[first]))
+        starts.append(int(numbers[first]) * rule.length_us if times is None else int(times[first]))
         part = {spec.name: table[spec.name][first:last] for spec in specs}
         counts.append(Counts.of(specs, part).to_bytes())
     return Series(tuple(starts), tuple(counts))
@@ -209,7 +217,7 @@ def _errors(
         table[RESIDUAL] = metrics.residual(y, given, scale=output.scale)
         specs.append(fit_spec(RESIDUAL, table[RESIDUAL], "residual"))
     times = None if reference.times is None else reference.times[known]
-    return table, specs, _series(specs, table, _chunks(len(y), rule.label_rows), times)
+    return table, specs, _series(specs, table, _chunks(len(y), rule.label_rows), rule, times)
 
 
 def _importance(contract: Contract, reference: Reference, answers: Answers, said: Floats) -> dict[str, float]:

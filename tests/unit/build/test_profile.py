@@ -106,7 +106,7 @@ def test_every_task_has_its_columns_and_metrics(task, outputs, metrics):
 def test_windows_hold_every_row_once_in_the_order_of_events():
     given = reference("regression")
     profile = make_profile(contract("regression"), given, answers("regression"))
-    assert list(profile.windows.starts) == sorted(profile.windows.starts)
+    assert list(profile.windows.starts) == [START + day * DAY for day in range(60)]
     whole = Counts.total(Counts.from_bytes(packed) for packed in profile.windows.counts)
     assert whole.rows == given.rows == profile.rows
     specs = {c["name"]: ColumnSpec.from_dict(c) for c in profile.columns}
@@ -179,3 +179,13 @@ def test_no_reference_is_said_plainly():
     assert profile.columns == ()
     assert profile.calibration["stated"] is False
     assert "no rows were given" in profile.calibration["sentence"]
+
+
+def test_windows_of_rows_begin_with_their_first_row():
+    given = reference("regression", 3000)
+    profile = make_profile(contract("regression"), given, answers("regression"))
+    assert profile.rule.kind == "count"
+    assert profile.windows.starts == tuple(np.sort(given.times)[:: profile.rule.rows].tolist())
+    untimed = make_profile(contract("regression"), Reference(given.columns, None, given.labels), answers("regression"))
+    assert untimed.windows.starts == tuple(number * DAY for number in range(30))
+    assert untimed.start is None

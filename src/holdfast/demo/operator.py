@@ -3,7 +3,7 @@
 OPERATOR
     1. A page is an open alarm whose cause is concept, harmful covariate, or covariate and concept. Nothing else pages.
     2. After a page, wait until enough days since the change's onset are completely labelled: 30 where it was sudden, 60 where it
-       is gradual, 75 while that is not known.
+       is gradual, 75 while that is not known. Of several pages, believe the one whose date is known best.
     3. Never retrain while a pipeline fault is open.
     4. Retrain. Where the comparison says that the candidate is better, let it answer a tenth of the houses as a canary for 14
        days, then promote it. Where not, try again after 14 days.
@@ -13,6 +13,7 @@ OPERATOR
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final, Literal
 
 from holdfast.core.alarm import Alarm
@@ -41,7 +42,8 @@ class Operator:
             return "promote" if day >= self._canary_since + CANARY_DAYS else None
         if day < self._not_before or any(a.cause == "pipeline fault" for a in alarms):
             return None
-        return "retrain" if any(self._learnable(day, a) for a in alarms if a.cause in PAGES) else None
+        pages = [a for a in alarms if a.cause in PAGES]
+        return "retrain" if pages and self._learnable(day, min(pages, key=_vagueness)) else None
 
     def busy(self, alarms: Sequence[Alarm]) -> bool:
         """Whether a page or a canary is being dealt with."""
@@ -61,3 +63,10 @@ class Operator:
     def _learnable(self, day: int, alarm: Alarm) -> bool:
         onset = day_of(alarm.onset if alarm.onset is not None else alarm.opened)
         return day - self._label_days - onset >= LABELLED_DAYS[alarm.shape]
+
+
+def _vagueness(alarm: Alarm) -> float:
+    """Length of the interval in which the change began."""
+    if alarm.onset_low is None or alarm.onset_high is None:
+        return inf
+    return alarm.onset_high - alarm.onset_low

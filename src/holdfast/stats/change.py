@@ -11,7 +11,8 @@ The answer is an onset with an interval and a shape, which is "unknown" until th
 
 * gradual: the best ramp beats the best step by more than `cutoff`, which a true step of the fitted size with that many
   windows after it exceeds in 5 % of simulations (the table below; tests/statistical re-simulates it).
-* sudden: it is not gradual, and the step beats every ramp of `long_ramp` windows or more by z(.95)^2 = 2.71. If a
+* sudden: it is not gradual (or its ramp takes four windows at most: the first windows of a step may be mixed), and the
+  step, or that ramp, beats every ramp of `long_ramp` windows or more by z(.95)^2 = 2.71. If a
   ramp is true and the step loses mu by it, the gain of the step is N(-mu, 4 mu), which exceeds 2.71 with a chance of
   at most 5 % for any mu.
 * The interval holds every tau within 2 ln 20 of the best (a likelihood ratio of 20; a ramp's length is profiled out):
@@ -46,10 +47,14 @@ RAMP_LENGTHS: tuple[int, ...] = tuple(sorted({round(3 * (365 / 3) ** (k / 47)) f
 
 LONG_RAMP = 14
 """Windows of a ramp that nobody would call sudden: two weeks of days."""
+BRIEF = 4
+"""Windows of a ramp that is a sudden change whose first windows are mixed, provided that long ramps are excluded."""
 NEAR = 60
 """Windows before a change whose scatter counts: older wandering says little about what happened at the change."""
 LIKELIHOOD_20 = 2 * math.log(20)
 SUDDEN_GAIN = 2.71
+BESIDE, FEWEST_BESIDE = 20, 10
+"""Windows on either side of a change from which its local noise is estimated."""
 MIN_CUTOFF = 2.0
 """A big step excludes all ramps, so its 5 % point is negative; real noise is not Gaussian: never less than this."""
 
@@ -135,7 +140,8 @@ def find_change(
     step = _fit(moved, weights, n_ref, (1,))
     ramp = _fit(moved, weights, n_ref, lengths)
     spread = _dispersion(moved, weights, n_ref, step, ramp, lengths) * (1 + rho) / (1 - rho)
-    return _decide(step, ramp, lengths, weights, n_ref, spread, np.array(lengths) >= max(long_ramp, 4))
+    local = min(spread, _local_spread(moved, weights, n_ref, step))
+    return _decide(step, ramp, lengths, weights, n_ref, spread, local, np.array(lengths) >= max(long_ramp, 4))
 
 
 def cutoff(size: float, after: float) -> float:
@@ -212,6 +218,30 @@ def _fit(d: Floats, w: Floats, first: int, lengths: tuple[int, ...]) -> _Fit:
     return _Fit(reduction=np.where(seen, covariance * height, 0.0), height=height)
 
 
+def _local_spread(d: Floats, w: Floats, first: int, step: _Fit) -> float:
+    """Upper 95 % limit of the noise variance around the best step, its own lag-1 correlation included.
+
+    Where a reference wanders slowly (a season), its variance says little about what a few weeks look like: whether a
+    change took weeks or a day is judged by how windows differ from their neighbours.
+    """
+    column = int(np.argmax(step.reduction[0]))
+    tau = first + column
+    parts = []
+    for part in (slice(max(tau - BESIDE, 0), tau), slice(tau, tau + BESIDE)):
+        seen = w[part] > 0
+        if np.count_nonzero(seen) < FEWEST_BESIDE:
+            return math.inf
+        away = d[part][seen] - np.average(d[part][seen], weights=w[part][seen])
+        parts.append(away * np.sqrt(w[part][seen]))
+    free = sum(map(len, parts)) - 2
+    power = sum(float(p @ p) for p in parts)
+    r = sum(float(p[1:] @ p[:-1]) for p in parts) / power if power > 0 else 0.0
+    r = min(r, 0.9) if r > 1.645 / math.sqrt(free) else 0.0
+    # Wilson & Hilferty (1931): the 5 % point of chi-squared.
+    low = free * (1 - 2 / (9 * free) - 1.645 * math.sqrt(2 / (9 * free))) ** 3
+    return max(power / low * (1 + r) / (1 - r), 1e-12)
+
+
 def _dispersion(d: Floats, w: Floats, first: int, step: _Fit, ramp: _Fit, lengths: tuple[int, ...]) -> float:
     """Variance of the better fit's residuals shortly before and after the change, where it clearly exceeds one."""
     better, trial = (step, (1,)) if step.reduction.max() >= ramp.reduction.max() else (ramp, lengths)
@@ -235,6 +265,7 @@ def _decide(
     weights: Floats,
     first: int,
     spread: float,
+    local: float,
     long: npt.NDArray[np.bool_],
 ) -> Change:
     """Shape, interval and size from the two fits, all in units of the (spread) window variance."""
@@ -243,8 +274,10 @@ def _decide(
     at = int(np.argmax(steps))
     gap = float(ramps.max() - steps.max())
     limit = cutoff(float(step.height[0, at]) / math.sqrt(spread), float(weights[first + at :].sum()))
-    clear = float(steps.max() - ramp.reduction[long].max() / spread) > SUDDEN_GAIN
-    shape: Shape = "gradual" if gap > limit else "sudden" if clear else "unknown"
+    clear = float(step.reduction.max() - ramp.reduction[long].max()) / local > SUDDEN_GAIN
+    # A window that straddles a sudden change, or two, looks like a very short ramp.
+    brief = lengths[row] <= BRIEF and float(ramps.max() - ramp.reduction[long].max() / spread) > SUDDEN_GAIN
+    shape: Shape = "gradual" if gap > limit and not brief else "sudden" if clear or brief else "unknown"
     best = max(steps.max(), ramps.max())
     near_step, near_ramp = steps >= steps.max() - LIKELIHOOD_20, ramps >= ramps.max() - LIKELIHOOD_20
     near_short = ramp.reduction[~long].max(axis=0) / spread >= best - LIKELIHOOD_20

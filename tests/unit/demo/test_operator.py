@@ -50,3 +50,10 @@ def test_a_candidate_that_is_not_better_is_dropped_and_tried_again_later():
     operator.retrained(700, better=False)
     assert operator.decide(713, [PAGE]) is None
     assert operator.decide(714, [PAGE]) == "retrain"
+
+
+def test_of_several_pages_it_believes_the_best_dated():
+    vague = changed(id="b", onset=day_start(300), onset_low=day_start(200), onset_high=day_start(400))
+    sharp = changed(id="c", onset=day_start(560), onset_low=day_start(559), onset_high=day_start(561), shape="sudden")
+    assert Operator(42).decide(560 + 42 + 29, [vague, sharp]) is None
+    assert Operator(42).decide(560 + 42 + 30, [vague, sharp]) == "retrain"

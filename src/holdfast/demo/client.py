@@ -19,6 +19,8 @@ from holdfast.errors import ServeError
 __all__ = ["Client", "Reply"]
 
 END: Final = b"\r\n\r\n"
+STALE_S: Final = 2.0
+"""A connection that was idle for longer is not used again: the server may be about to close it."""
 LENGTH: Final = b"content-length:"
 
 
@@ -46,6 +48,7 @@ class Client:
         self._loop = _new_loop()
         self._wanted = connections
         self._connections: list[_Connection] = []
+        self._used = 0.0
 
     def post(self, path: str, body: Any) -> Any:
         """One request with a JSON body; the decoded answer."""
@@ -71,7 +74,9 @@ class Client:
         return self._loop.run_until_complete(self._send(requests))
 
     async def _send(self, requests: Sequence[bytes]) -> list[Reply]:
-        await asyncio.sleep(0)  # hear of connections that the server has closed meanwhile
+        if time.monotonic() - self._used > STALE_S:
+            for connection in self._connections:
+                connection.close()
         self._connections = [c for c in self._connections if not c.closed]
         while len(self._connections) < min(self._wanted, len(requests)):
             connection = await self._connect()
@@ -79,6 +84,7 @@ class Client:
         replies: list[Reply | None] = [None] * len(requests)
         todo = iter(enumerate(requests))
         await asyncio.gather(*(connection.work(todo, replies) for connection in self._connections))
+        self._used = time.monotonic()
         return [reply for reply in replies if reply is not None]
 
     async def _connect(self) -> _Connection:
@@ -120,6 +126,7 @@ class _Connection(asyncio.Protocol):
             self._answered.set_exception(ServeError("the server closed the connection", str(exc or "")))
 
     def close(self) -> None:
+        self.closed = True
         if self._transport is not None:
             self._transport.close()
 

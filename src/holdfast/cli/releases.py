@@ -51,7 +51,7 @@ def list_(ctx: click.Context, what: str, as_json: bool) -> None:  # noqa: FBT001
 @as_json
 @click.pass_context
 def inspect(ctx: click.Context, release: str, what: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show what is in RELEASE, and from what it was made."""
+    """Show what is in RELEASE (a digest, NAME@live, models:/name/3), and from what it was made."""
     from holdfast.release.bundle import open_release
     from holdfast.release.trust import trusted_keys
 
@@ -63,7 +63,8 @@ def inspect(ctx: click.Context, release: str, what: str | None, as_json: bool) -
     if what == "card" or not as_json:
         from rich.markdown import Markdown
 
-        out().print(found.card if what == "card" else Markdown(found.card), markup=False)
+        # A rendered card must wrap: without, rich cuts long lines off where stdout is not a terminal.
+        out().print(found.card if what == "card" else Markdown(found.card), markup=False, soft_wrap=what == "card")
         if what != "card":
             table(("file", "bytes", "sha256"), [(f.path, f.size, short(f.sha256)) for f in found.manifest.files])
             note(f"release {found.digest}, signature and files verified")

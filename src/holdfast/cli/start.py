@@ -87,7 +87,7 @@ def _checks(named: str | None) -> list[dict[str, Any]]:
             return found
         workspace = open_workspace(folder)
         found.append(_check("workspace", good=True, what=str(workspace.folder), otherwise=""))
-        key = workspace.keys / "private.pem"
+        key = workspace.keys / "signing.pem"
         safe = not key.exists() or key.stat().st_mode & 0o077 == 0
         found.append(_check("signing key", safe, "readable by you only", f"chmod 600 {key}"))
         for name, port in (

@@ -108,9 +108,11 @@ def actor(workspace: Workspace, deployment: str) -> Actor:
 
 
 def resolve_release(workspace: Workspace, text: str) -> str:
-    """A digest, a short digest, or NAME@live|canary of a deployment; the whole digest of an existing release."""
+    """The whole digest of the release that is meant by a digest, its beginning, NAME@live|canary, or models:/name/3."""
     from holdfast.release.bundle import find
 
+    if ":/" in text:
+        return _built_from(workspace, text)
     name, at, track = text.partition("@")
     if at and track in {"live", "canary"}:
         with workspace.database.begin() as stores:
@@ -120,6 +122,17 @@ def resolve_release(workspace: Workspace, text: str) -> str:
             raise click.UsageError(f"'{name}' has no {track}")
         return found[track]
     return find(workspace.releases, text).name
+
+
+def _built_from(workspace: Workspace, model: str) -> str:
+    """The newest release that was built from exactly this model version."""
+    from holdfast.release.bundle import list_releases
+
+    version = workspace.registry.resolve(model)
+    built = [r for r in list_releases(workspace.releases) if r.manifest.model.uri == version]
+    if not built:
+        raise UsageError(f"no release was built from {version} yet", model, f"holdfast build {model} --reference FILE")
+    return built[-1].digest
 
 
 def sources(workspace: Workspace) -> Sources:

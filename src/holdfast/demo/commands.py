@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from holdfast.errors import ServeError
 
-__all__ = ["Addresses", "holdfast", "python", "serving"]
+__all__ = ["Addresses", "holdfast", "interruptible", "python", "serving"]
 
 READY_S: Final = 90.0
 STOP_S: Final = 30.0
@@ -60,7 +60,7 @@ def _calm() -> dict[str, str]:
 def serving(folder: Path) -> Iterator[Addresses]:
     """`holdfast serve --replay` on free ports, for as long as the block lasts."""
     command = [sys.executable, "-m", "holdfast", "--workspace", str(folder), "serve", "--replay"]
-    with (folder / SERVER_LOG).open("ab") as log, _terminated_politely():
+    with (folder / SERVER_LOG).open("ab") as log:
         server = subprocess.Popen(
             [*command, "--port", "0", "--control-port", "0"],
             stdin=subprocess.DEVNULL,
@@ -75,8 +75,8 @@ def serving(folder: Path) -> Iterator[Addresses]:
 
 
 @contextmanager
-def _terminated_politely() -> Iterator[None]:
-    """SIGTERM ends the block like Ctrl-C, so that what it started is stopped."""
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does, so that what it started is stopped."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

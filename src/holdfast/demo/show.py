@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from holdfast.core.names import short
-from holdfast.demo.commands import Addresses, holdfast, serving
+from holdfast.demo.commands import Addresses, holdfast, interruptible, serving
 from holdfast.demo.digits import Digits
 from holdfast.demo.play import Played, mark_played, play
 from holdfast.demo.scoreboard import Scoreboard
@@ -45,33 +45,31 @@ def run(
 ) -> int:
     """Play a story in a workspace folder of its own; the exit code."""
     town = _world(story, seed, data, quiet=world == "quiet")
+    with interruptible():
+        return _play(workspace.resolve(), town, {"story": story, "seed": seed, "world": world}, _Voice(as_json=as_json))
+
+
+def _play(folder: Path, world: World, asked: dict[str, Any], voice: _Voice) -> int:
     began = time.perf_counter()
-    voice = _Voice(as_json=as_json)
-    folder = workspace.resolve()
-    prepare(folder, town, {"story": story, "seed": seed, "world": world})
+    prepare(folder, world, asked)
     with voice.working("training the first model, building its release"):
-        release = first_release(folder, town)
-    voice.say(f"{town.live - town.trained} days of reference; release {short(release)} is built, signed and deployed")
+        release = first_release(folder, world)
+    voice.say(f"{world.live - world.trained} days of reference; release {short(release)} is built, signed and deployed")
     with serving(folder) as addresses:
         voice.say(f"serving at {addresses.inference}, console {addresses.control}")
-        hands = OverHttp(folder, town, addresses, release)
+        hands = OverHttp(folder, world, addresses, release)
         try:
-            with voice.days(town.live) as each_day:
-                played = play(town, hands, voice.tell, each_day)
+            with voice.days(world.live) as each_day:
+                played = play(world, hands, voice.tell, each_day)
         finally:
             hands.close()
-        document = _document(folder, town, played, hands.latency_us)
+        document = asked | _document(folder, world, played, hands.latency_us)
         document["took_s"] = round(time.perf_counter() - began, 1)
-        if as_json:
-            sys.stdout.write(
-                msgspec.json.format(
-                    msgspec.json.encode({"story": story, "seed": seed, "world": world, **document})
-                ).decode()
-                + "\n"
-            )
+        if voice.as_json:
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(document)).decode() + "\n")
             return 0
         voice.mark_sheet(document)
-        return _console(voice, folder, town, addresses)
+        return _console(voice, folder, world, addresses)
 
 
 def _world(story: str, seed: int, data: Path | None, *, quiet: bool) -> World:
@@ -119,6 +117,7 @@ class _Voice:
     """Tells the story to a terminal, or as plain lines."""
 
     def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
         self.terminal = sys.stdout.isatty() and not as_json
         self._out = Console(stderr=as_json, highlight=False, soft_wrap=True, width=None if self.terminal else 140)
 

@@ -91,7 +91,7 @@ def _document(folder: Path, world: World, played: Played, latency_us: list[int])
         "days": played.last + 1 - played.first,
         "requests": len(latency_us),
         "latency_ms": {"p50": round(float(p50), 3), "p99": round(float(p99), 3)},
-        "status": holdfast(folder, "status", world.name),
+        "status": holdfast(folder, "status", world.name)["row"],
         "reopen": f"holdfast --workspace {folder} console",
     }
 

@@ -17,7 +17,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench seeds quiet docs system-deps
+.PHONY: help dev check test demo bench seeds quiet docs docs-reference system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,6 +51,9 @@ quiet: $(STAMP)/dev  ## false alarms of quiet worlds against the stated rate
 
 docs: $(STAMP)/dev  ## the documentation as a site, in site/
 	$(BIN)/zensical build --clean --strict
+
+docs-reference: $(STAMP)/dev  ## the pages of docs/reference that are read off the code
+	$(BIN)/python docs/generate.py
 
 system-deps:  ## install the Debian packages that the tests drive (root or passwordless sudo)
 	@.ci/system-deps

@@ -86,9 +86,8 @@ class _Verbs(click.Group):
 @click.version_option(package_name="holdfast", prog_name="holdfast")
 @click.pass_context
 def cli(ctx: click.Context, workspace: str | None, debug: bool) -> None:  # noqa: FBT001 - click's way
-    r"""Take a trained model into production and hold it there.
+    """Take a trained model into production and hold it there.
 
-    \b
     registry > build > release > serve > log > monitor > decide > retrain, and round again.
     """
     ctx.obj = {"workspace": workspace, "debug": debug}

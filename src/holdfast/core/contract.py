@@ -33,13 +33,19 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """One column of the input."""
 
     name: str
+    """As in the data, and in every request."""
     datatype: Datatype
+    """Type on the wire; BYTES is text."""
     nullable: bool = False
+    """Whether it may be missing: JSON null."""
     feature: bool = True
     """Whether the model reads it; a timestamp or key often is not a feature and then is optional in a request."""
     minimum: float | None = None
+    """Smallest value that is in range."""
     maximum: float | None = None
+    """Largest value that is in range."""
     categories: tuple[str, ...] | None = None
+    """Values that are known; none: any text."""
     on_violation: Literal["flag", "reject"] = "flag"
     """What happens to a value outside range or categories."""
     marks: tuple[Mark, ...] = ()
@@ -50,6 +56,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     importance: float | None = None
     """Share of the input alarm budget, relative to the other fields."""
     description: str = ""
+    """For people."""
 
     @property
     def numeric(self) -> bool:
@@ -71,6 +78,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     """What the model answers."""
 
     task: Task
+    """What kind of answer it is."""
     label: str
     """Name of the label column in data files."""
     classes: tuple[str, ...] = ()
@@ -82,13 +90,16 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     scale: Scale = "identity"
     """Regression: the scale on which error is measured and monitored."""
     unit: str = ""
+    """For people: dollars, minutes."""
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Fields in the model's order, and the output."""
 
     fields: tuple[Field, ...]
+    """The inputs."""
     output: Output
+    """The answer and its label."""
     timezone: str = "UTC"
     """In which naive timestamps are read."""
 

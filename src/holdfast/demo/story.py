@@ -24,7 +24,7 @@ from holdfast.decide.gates import Comparison
 from holdfast.demo.client import Client
 from holdfast.demo.commands import Addresses, holdfast, python
 from holdfast.demo.play import Answers, Candidate
-from holdfast.demo.worlds import Sales, World
+from holdfast.demo.worlds import Sales, World, date_of, day_start
 from holdfast.errors import Conflict
 from holdfast.release.bundle import open_release
 from holdfast.release.trust import trusted_keys
@@ -47,7 +47,7 @@ __all__ = [
 MARK: Final = "demo.json"
 """Says that a folder is a demo's and may be made anew."""
 CONNECTIONS: Final = 4
-TRAINING, REFERENCE, MODEL = "training.csv", "reference.csv", "model.pkl"
+TRAINING, REFERENCE, MODEL = "training.csv", "reference.csv", "model.skops"
 
 
 def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
@@ -77,9 +77,9 @@ def first_release(folder: Path, world: World) -> str:
     """Train, build and deploy the first model; its release digest."""
     python(folder, world.script, TRAINING, MODEL)
     columns = ["--label", world.label, "--timestamp", world.timestamp, "--key", world.key]
-    reference = ["--reference", str(folder / REFERENCE), *columns, "--name", world.name, "--trust-pickle"]
+    reference = ["--reference", str(folder / REFERENCE), *columns, "--name", world.name]
     release: str = holdfast(folder, "build", str(folder / MODEL), *reference)["release"]
-    holdfast(folder, "deploy", release, "--as", world.name)
+    holdfast(folder, "deploy", release, "--as", world.name, "--at", date_of(day_start(world.live)))
     return release
 
 

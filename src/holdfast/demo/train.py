@@ -1,15 +1,14 @@
 """How this model is trained: the user's own script. Holdfast calls `train` for each candidate, with newer data.
 
-python train.py sales.csv model.pkl
+python train.py sales.csv model.skops
 """
 
-import pickle
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import skops.io
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -38,4 +37,4 @@ def train(data: pd.DataFrame, weights: Any = None) -> TransformedTargetRegressor
 
 if __name__ == "__main__":
     sales, target = sys.argv[1:3]
-    Path(target).write_bytes(pickle.dumps(train(pd.read_csv(sales))))
+    skops.io.dump(train(pd.read_csv(sales)), target)

@@ -1,14 +1,13 @@
 """How this model is trained: the user's own script. Holdfast calls `train` for each candidate, with newer data.
 
-python train_digits.py training.csv model.pkl
+python train_digits.py training.csv model.skops
 """
 
-import pickle
 import sys
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,4 +24,4 @@ def train(data: pd.DataFrame, weights: Any = None) -> Pipeline:
 
 if __name__ == "__main__":
     digits, target = sys.argv[1:3]
-    Path(target).write_bytes(pickle.dumps(train(pd.read_csv(digits))))
+    skops.io.dump(train(pd.read_csv(digits)), target)

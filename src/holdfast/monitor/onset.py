@@ -97,9 +97,9 @@ def date_change(line: Timeline, *, end: int | None = None) -> Onset | None:
     window = float(np.median(line.ends - line.starts))
     change = find_change(line.y, line.n, line.n_ref, end=stop, long_ramp=_long_ramp(window))
     days = change.ramp_length * window / DAY if change.ramp_length is not None else None
-    return Onset(
-        int(line.starts[change.onset]), int(line.starts[change.low]), int(line.ends[change.high]), change, days
-    )
+    # Windows of counted rows have gaps: the change may have come before the first row that shows it.
+    low = min(int(line.starts[change.low]), int(line.ends[max(change.low - 1, 0)]))
+    return Onset(int(line.starts[change.onset]), low, int(line.ends[change.high]), change, days)
 
 
 def _long_ramp(window: float) -> int:

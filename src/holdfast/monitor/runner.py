@@ -138,7 +138,8 @@ class Runner:
         """The windows that are complete and not judged yet, in the order in which they would have been judged in time.
 
         When labels of a year come at once, their windows are taken to have filled up one window's length after another until
-        now: so a late look gives what a look every day would have given.
+        now: so a late look gives what a look every day would have given. None is judged before the window of event time in
+        which its last row lies is over: an alarm is dated on such windows, and must find its own rows there.
         """
         length = look.watch.profile.rule.length_us
         steps: list[_Step] = []
@@ -150,7 +151,9 @@ class Runner:
             fresh = look.watch.complete(stream, windows, look.clock, self._lateness)
             before = look.watch.progress.clock.get(stream)
             for i, window in enumerate(fresh):
-                at = window.end if stream == "windows" else look.clock - (len(fresh) - 1 - i) * length
+                spread = look.clock - (len(fresh) - 1 - i) * length
+                over = min((window.end // length + 1) * length, look.clock)
+                at = window.end if stream == "windows" else max(spread, over)
                 steps.append(_Step(at if before is None else max(at, before), stream, window))
         return sorted(steps, key=lambda step: step.at)
 

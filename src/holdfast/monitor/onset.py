@@ -15,7 +15,7 @@ from holdfast.stats.counts import Counts
 from holdfast.stats.panel import stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -54,14 +54,19 @@ class Onset(NamedTuple):
 
 
 def timeline(
-    panel: Panel, state: PanelState, profile: Profile, monitor: tuple[str, str], windows: Sequence[Window]
+    panel: Panel,
+    state: PanelState,
+    profile: Profile,
+    monitor: tuple[str, str],
+    windows: Sequence[Window],
+    decode: Callable[[bytes], Counts] = Counts.from_bytes,
 ) -> Timeline:
     """The series of one monitor (column, score) over the reference and these windows; windows without rows weigh nothing."""
     column, score = monitor
     labelled = any(s.name == column and stream_of(s) == "labels" for s in panel.specs)
     series = profile.labels if labelled else profile.windows
     live = sorted(windows, key=lambda w: w.number)
-    counts = [*(Counts.from_bytes(c) for c in series.counts), *(Counts.from_bytes(w.counts) for w in live)]
+    counts = [*map(decode, series.counts), *(decode(w.counts) for w in live)]
     y, n, z, sd = panel.series(state, column, score, counts)
     starts = np.array([*series.starts, *(w.start for w in live)], dtype=np.int64)
     length = profile.rule.length_us

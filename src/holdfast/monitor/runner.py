@@ -7,7 +7,8 @@ twice nor forgets an alarm. Time is the deployment clock, handed in; the wall cl
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -49,12 +50,14 @@ class AlarmChange(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Look:
-    """What one look at one deployment works with."""
+    """What one look at one deployment works with; what it has read and decoded is kept for its many steps."""
 
     stores: Stores
     deployment: Deployment
     watch: Watch
     clock: int
+    decode: Callable[[bytes], Counts] = field(default_factory=lambda: cache(Counts.from_bytes))
+    read: dict[Stream, list[Window]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -66,8 +69,9 @@ class _Look:
 
     def windows(self, stream: Stream) -> list[Window]:
         """All live windows of a stream up to the step's clock, oldest first."""
-        every = self.stores.windows.read(self.name, self.release, stream, track="live")
-        return [w for w in every if w.end <= self.clock]
+        if stream not in self.read:
+            self.read[stream] = self.stores.windows.read(self.name, self.release, stream, track="live")
+        return [w for w in self.read[stream] if w.end <= self.clock]
 
 
 @dataclass(frozen=True)
@@ -137,9 +141,9 @@ class Runner:
     def _steps(self, look: _Look) -> list[_Step]:
         """The windows that are complete and not judged yet, in the order in which they would have been judged in time.
 
-        When labels of a year come at once, their windows are taken to have filled up one window's length after another until
-        now: so a late look gives what a look every day would have given. None is judged before the window of event time in
-        which its last row lies is over: an alarm is dated on such windows, and must find its own rows there.
+        When labels of a year come at once, each is taken to have come as long after its prediction as the newest: so a late
+        look gives what a look every day would have given. None is judged before the window of event time in which its last
+        row lies is over: an alarm is dated on such windows, and must find its own rows there.
         """
         length = look.watch.profile.rule.length_us
         steps: list[_Step] = []
@@ -149,12 +153,14 @@ class Runner:
             after = look.watch.progress.done.get(stream)
             windows = look.stores.windows.read(look.name, look.release, stream, after=after, track="live")
             fresh = look.watch.complete(stream, windows, look.clock, self._lateness)
-            before = look.watch.progress.clock.get(stream)
-            for i, window in enumerate(fresh):
-                spread = look.clock - (len(fresh) - 1 - i) * length
-                over = min((window.end // length + 1) * length, look.clock)
-                at = window.end if stream == "windows" else max(spread, over)
-                steps.append(_Step(at if before is None else max(at, before), stream, window))
+            at = look.watch.progress.clock.get(stream, 0)
+            over = [w.end if stream == "windows" else (w.end // length + 1) * length for w in fresh]
+            lag = look.clock - max(over, default=0) if stream == "labels" else 0
+            for window, end in zip(fresh, over, strict=True):
+                at = max(
+                    at, min(end + max(lag, 0), look.clock)
+                )  # in the order in which they came, whatever event time says
+                steps.append(_Step(at, stream, window))
         return sorted(steps, key=lambda step: step.at)
 
 
@@ -170,7 +176,7 @@ def _judge(look: _Look, step: _Step) -> list[Alarm]:
     if panel is None or stream not in panel.streams:
         return []
     years = max(step.at - since, 0) / YEAR
-    state, evidence = panel.step(look.watch.state(panel), stream, Counts.from_bytes(window.counts), years)
+    state, evidence = panel.step(look.watch.state(panel), stream, look.decode(window.counts), years)
     look.stores.monitors.record(look.name, look.release, [_point(step, evidence)])
     look.watch.keep(state)
     return [_open(look, panel, state, evidence)] if evidence.crossed else []
@@ -215,7 +221,7 @@ def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence) -> A
                 for w in look.windows(stream)
                 if w.end > onset and w.number <= look.watch.progress.done.get(stream, -1)
             ]
-            state = panel.mute(state, named, [Counts.from_bytes(w.counts) for w in since])
+            state = panel.mute(state, named, [look.decode(w.counts) for w in since])
     look.watch.keep(state)
     look.stores.alarms.save(alarm)
     return alarm
@@ -223,7 +229,7 @@ def _open(look: _Look, panel: Panel, state: PanelState, evidence: Evidence) -> A
 
 def _redate(look: _Look, panel: Panel, state: PanelState, alarm: Alarm) -> Alarm:
     """Fit onset and shape of the leading monitor on everything that event time has so far."""
-    line = timeline(panel, state, look.watch.profile, _leading(alarm), _event_windows(look, alarm))
+    line = timeline(panel, state, look.watch.profile, _leading(alarm), _event_windows(look, alarm), look.decode)
     onset = date_change(line)
     if onset is None:
         return alarm
@@ -305,7 +311,7 @@ def _moved(look: _Look, alarm: Alarm) -> list[Moved]:
     """How each named column looks since the onset, against its reference."""
     onset = alarm.onset if alarm.onset is not None else alarm.opened
     since = [w for w in look.windows("windows") if w.end > onset]
-    now = Counts.total(Counts.from_bytes(w.counts) for w in since)
+    now = Counts.total(look.decode(w.counts) for w in since)
     before = Counts.total(look.watch.reference["windows"])
     found = []
     for column in alarm.columns:
@@ -395,7 +401,7 @@ def _rebased(look: _Look, panel: Panel, alarm: Alarm) -> PanelState:
     onset = alarm.onset if alarm.onset is not None else alarm.opened
     for stream in STREAMS:
         named = [s.name for s in look.watch.specs[stream] if s.name in alarm.columns]
-        after = [Counts.from_bytes(w.counts) for w in look.windows(stream) if w.start >= onset]
+        after = [look.decode(w.counts) for w in look.windows(stream) if w.start >= onset]
         if named and after:
             state = panel.rebase(state, named, after)
     return state

@@ -28,7 +28,7 @@ from holdfast.columns import decode_label, decode_table, dump_yaml
 from holdfast.columns.times import NO_TIME
 from holdfast.core.contract import Contract
 from holdfast.core.names import check_name
-from holdfast.core.profile import Profile
+from holdfast.core.profile import Profile, WindowRule
 from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, Manifest
 from holdfast.errors import BuildError, InvalidInput, UntrustedPickle
 from holdfast.registry import Snapshot, snapshot_of_file
@@ -76,7 +76,7 @@ def build(
     *,
     marks: Marks | None = None,
     name: str = "",
-    parent: str = "",
+    parent: Release | None = None,
     code: Mapping[str, Any] | None = None,
     purpose: str = "",
     trust_pickle: bool = False,
@@ -90,7 +90,7 @@ def build(
         data: the reference; without it the contract comes from the model's signature and nothing is profiled.
         marks: which columns are label, timestamp and key; further marks; or a whole contract as YAML.
         name: the release's name; default: the model's.
-        parent: digest of the release that this one was retrained from.
+        parent: the release that this one was retrained from; its windows are cut the same way.
         code: git commit and dirtiness of the project.
         purpose: the card's first line; default: what the contract says.
         trust_pickle: the user's word that a pickle may be opened, in a child process.
@@ -108,7 +108,8 @@ def build(
         progress("profile")
         graph = Path(folder) / MODEL
         graph.write_bytes(made.onnx)
-        profile = _profile(made.contract, data, _answers(parts.runtime, graph, made.contract))
+        rule = parent.profile.rule if parent else None
+        profile = _profile(made.contract, data, _answers(parts.runtime, graph, made.contract), rule)
     manifest = Manifest(
         format=FORMAT,
         name=name,
@@ -119,7 +120,7 @@ def build(
         code=dict(code or {}),
         builder={"holdfast": version("holdfast"), **made.libraries},
         parity=made.parity,
-        parent=parent,
+        parent=parent.digest if parent else "",
     )
     progress("card")
     files = {
@@ -177,7 +178,7 @@ def _answers(runtime: Runtime, graph: Path, contract: Contract) -> Answers:
     return lambda columns: session.run({name: columns[name] for name in names})[output]
 
 
-def _profile(contract: Contract, data: Data | None, answers: Answers) -> Profile:
+def _profile(contract: Contract, data: Data | None, answers: Answers, rule: WindowRule | None) -> Profile:
     if data is None:
         return empty_profile(contract, NO_REFERENCE)
     batch = decode_table(contract, data.table)
@@ -186,7 +187,7 @@ def _profile(contract: Contract, data: Data | None, answers: Answers) -> Profile
         # A row without a time belongs to no window.
         dated = np.flatnonzero(batch.times != NO_TIME)
         batch, labels = batch.take(dated), None if labels is None else labels[dated]
-    return make_profile(contract, Reference(batch.table, batch.times, labels), answers)
+    return make_profile(contract, Reference(batch.table, batch.times, labels), answers, rule)
 
 
 def _labels(contract: Contract, table: Table) -> NDArray[np.float64] | None:

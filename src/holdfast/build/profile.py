@@ -92,12 +92,16 @@ def _label_rows(rows: int, labelled: int) -> int:
     return min(rows, max(labelled // MIN_WINDOWS, 1)) if labelled else rows
 
 
-def make_profile(contract: Contract, reference: Reference, answers: Answers) -> Profile:
-    """Count, weigh, measure and replay the reference."""
+def make_profile(contract: Contract, reference: Reference, answers: Answers, rule: WindowRule | None = None) -> Profile:
+    """Count, weigh, measure and replay the reference.
+
+    rule: how windows are cut; a candidate keeps its parent's, though its own reference be short: what it lacks to 30 windows
+    is learned from its first live ones.
+    """
     reference = reference.ordered()
     said = answers(reference.columns)
     known = np.isfinite(reference.labels) if reference.labels is not None else np.zeros(reference.rows, dtype=bool)
-    rule = window_rule(reference.times, reference.rows, int(known.sum()))
+    rule = rule or window_rule(reference.times, reference.rows, int(known.sum()))
     table, specs = _inputs(contract, reference, said)
     for name, values in _outputs(contract, said).items():
         table[name] = values

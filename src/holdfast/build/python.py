@@ -34,7 +34,7 @@ def build_release(
     marks: Mapping[str, Sequence[Mark]] | None = None,
     contract: str = "",
     timezone: str = "UTC",
-    parent: str = "",
+    parent: Release | None = None,
     code: Mapping[str, Any] | None = None,
     purpose: str = "",
     progress: Callable[[str], None] = lambda _: None,

@@ -173,7 +173,7 @@ def _built(
         Data(table, snapshot_of_table(table)),
         marks=marks,
         name=live.manifest.name,
-        parent=live.digest,
+        parent=live,
         code=code,
     )
 

@@ -60,16 +60,14 @@ def choose_window(alarms: Sequence[Alarm], *, start: int, end: int, force: bool 
     dated = [a for a in about_errors if a.onset is not None]
     if not dated:
         return TrainingWindow("everything", None, None, "no alarm on the errors is open")
-    newest = max(dated, key=lambda a: (a.shape != "unknown", a.onset or 0))
-    onset = newest.onset or start
-    if newest.shape == "sudden":
-        return TrainingWindow(
-            "after the change", newest.onset_high or onset, None, f"alarm {newest.id}: a sudden change"
-        )
+    best = min(dated, key=lambda a: (a.shape == "unknown", (a.onset_high or end) - (a.onset_low or start)))
+    onset = best.onset or start
+    if best.shape == "sudden":
+        return TrainingWindow("after the change", best.onset_high or onset, None, f"alarm {best.id}: a sudden change")
     # While it is not yet known whether a change is still moving, newer rows are the safer teachers.
     span = max(end - onset, 30 * DAY)
     return TrainingWindow(
-        "newest, weighted", max(start, end - 2 * span), span // 2, f"alarm {newest.id}: {newest.shape} change"
+        "newest, weighted", max(start, end - 2 * span), span // 2, f"alarm {best.id}: {best.shape} change"
     )
 
 

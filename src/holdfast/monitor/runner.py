@@ -157,9 +157,8 @@ class Runner:
             over = [w.end if stream == "windows" else (w.end // length + 1) * length for w in fresh]
             lag = look.clock - max(over, default=0) if stream == "labels" else 0
             for window, end in zip(fresh, over, strict=True):
-                at = max(
-                    at, min(end + max(lag, 0), look.clock)
-                )  # in the order in which they came, whatever event time says
+                # Labels are judged in the order in which they came, whatever their event times.
+                at = max(at, min(end + max(lag, 0), look.clock))
                 steps.append(_Step(at, stream, window))
         return sorted(steps, key=lambda step: step.at)
 

@@ -161,3 +161,19 @@ def test_one_late_look_gives_what_daily_looks_gave(run):
     assert told[0] == told[1]
     assert all(abs(a.opened - b.opened) <= DAY for a, b in zip(alarms(daily), alarms(late), strict=True))
     assert "returned" in {closing for *_, closing in told[0]}
+
+
+def test_labels_that_came_out_of_order_and_at_once_are_judged_in_their_own_order(run):
+    town = Town(11, lag=10**6)
+    clocks = {}
+    for _ in range(40):
+        clocks = town.pass_day()
+    with town.database.begin() as stores:
+        for number, (day, counts) in enumerate(town.pending[::-1]):
+            stores.windows.add([town._window("events", day, day, counts), town._window("labels", number, day, counts)])
+    run(town).look(clocks)
+    with town.database.begin() as stores:
+        judged = [e for e in stores.monitors.evidence("prices", "r" * 64) if e["stream"] == "labels"]
+    assert [e["number"] for e in judged] == list(range(40))
+    assert [e["at"] for e in judged] == sorted(e["at"] for e in judged)
+    assert run(town).look(clocks) == []

@@ -129,9 +129,9 @@ def find_workspace(start: Path | None = None) -> Path | None:
     return next((folder for folder in (here, *here.parents) if (folder / HOME).is_dir()), None)
 
 
-def create_workspace(folder: Path, overrides: Mapping[str, Any] | None = None) -> Workspace:
+def create_workspace(folder: Path | str, overrides: Mapping[str, Any] | None = None) -> Workspace:
     """Make the folder a workspace: settings file, folders, a signing key of mode 0600; an existing one is opened."""
-    folder = folder.resolve()
+    folder = Path(folder).resolve()
     if not (folder / HOME / "format").exists():
         try:
             for part in ("releases", "log", "run", "keys"):
@@ -150,12 +150,12 @@ def create_workspace(folder: Path, overrides: Mapping[str, Any] | None = None) -
     return open_workspace(folder, overrides)
 
 
-def open_workspace(folder: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Workspace:
+def open_workspace(folder: Path | str | None = None, overrides: Mapping[str, Any] | None = None) -> Workspace:
     """The workspace in `folder`, or the nearest one upwards.
 
     Raises WorkspaceError if there is none, or if a newer Holdfast made it.
     """
-    found = folder.resolve() if folder else find_workspace()
+    found = Path(folder).resolve() if folder else find_workspace()
     if found is None or not (found / HOME).is_dir():
         raise WorkspaceError("no Holdfast workspace", f"in {found or Path.cwd()} or above", "holdfast init")
     mark = found / HOME / "format"

@@ -106,15 +106,31 @@ class Windows(_Store):
     """Mergeable counts."""
 
     def add(self, windows: Sequence[Window]) -> None:
-        """Merge into what is there."""
+        """Merge into what is there: one query and two writes for each release and stream."""
+        groups: dict[tuple[str, str, Stream], list[Window]] = {}
         for window in windows:
-            where = _named(window)
-            row = self._db.execute(sa.select(t.windows).where(where)).first()
-            if row is None:
-                self._db.execute(t.windows.insert().values(**_window_values(window)))
-            else:
-                merged = _window_values(merge(_window(row), window))
-                self._db.execute(t.windows.update().where(where).values(**merged))
+            groups.setdefault((window.deployment, window.release, window.stream), []).append(window)
+        for name, members in groups.items():
+            there = self._there(name, sorted({w.number for w in members}))
+            known = set(there)
+            for window in members:
+                place = (window.track, window.number)
+                there[place] = merge(there[place], window) if place in there else window
+            touched = {(w.track, w.number) for w in members}
+            if old := [_window_values(there[place], "b_") for place in touched & known]:
+                self._db.execute(_REWRITE, old)
+            if new := [_window_values(there[place]) for place in touched - known]:
+                self._db.execute(t.windows.insert(), new)
+
+    def _there(self, name: tuple[str, str, Stream], numbers: Sequence[int]) -> dict[tuple[str, int], Window]:
+        c = t.windows.c
+        found: dict[tuple[str, int], Window] = {}
+        for chunk in _chunks(numbers):
+            query = sa.select(t.windows).where(
+                c.deployment == name[0], c.release == name[1], c.stream == name[2], c.number.in_(chunk)
+            )
+            found |= {(row.track, row.number): _window(row) for row in self._db.execute(query)}
+        return found
 
     def read(
         self, deployment: str, release: str, stream: Stream, *, after: int | None = None, track: str | None = None
@@ -135,19 +151,17 @@ class Windows(_Store):
         return gone.rowcount
 
 
-def _named(window: Window) -> sa.ColumnElement[bool]:
-    c = t.windows.c
-    return sa.and_(
-        c.deployment == window.deployment,
-        c.release == window.release,
-        c.track == window.track,
-        c.stream == window.stream,
-        c.number == window.number,
-    )
+_KEYS = ("deployment", "release", "track", "stream", "number")
+_REWRITE = (
+    t.windows.update()
+    .where(*(t.windows.c[key] == sa.bindparam(f"b_{key}") for key in _KEYS))
+    .values({c.name: sa.bindparam(f"b_{c.name}") for c in t.windows.c if c.name not in _KEYS})
+)
 
 
-def _window_values(window: Window) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(window), "sums": msgspec.msgpack.encode(window.sums)}
+def _window_values(window: Window, prefix: str = "") -> dict[str, Any]:
+    values = {**msgspec.structs.asdict(window), "sums": msgspec.msgpack.encode(window.sums)}
+    return {prefix + name: value for name, value in values.items()}
 
 
 def _window(row: Any) -> Window:

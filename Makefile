@@ -53,7 +53,7 @@ docs: $(STAMP)/dev  ## the documentation as a site, in site/
 	$(BIN)/zensical build --clean --strict
 
 docs-reference: $(STAMP)/dev  ## the pages of docs/reference that are read off the code
-	$(BIN)/python docs/generate.py
+	$(BIN)/python tests/docs/reference.py
 
 system-deps:  ## install the Debian packages that the tests drive (root or passwordless sudo)
 	@.ci/system-deps

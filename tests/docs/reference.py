@@ -1,6 +1,6 @@
 """The pages of docs/reference that are read off the code: the command line, the settings, the errors, the contract.
 
-    python docs/generate.py        writes them; tests/docs/test_reference.py fails when one is stale
+`make docs-reference` runs this file and writes them; `test_reference.py` fails when one is stale.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from holdfast import config, errors
 from holdfast.cli import COMMANDS, cli
 from holdfast.core import contract
 
-REFERENCE: Final = Path(__file__).parent / "reference"
-HEAD: Final = "<!-- Made by docs/generate.py from the code: change it there, then run `make docs-reference`. -->\n\n"
+REFERENCE: Final = Path(__file__).resolve().parents[2] / "docs" / "reference"
+HEAD: Final = (
+    "<!-- Made from the code by tests/docs/reference.py: change it there, then run `make docs-reference`. -->\n\n"
+)
 WIDTH: Final = 100
 
 
@@ -62,13 +64,15 @@ def configuration() -> str:
     """configuration.md: every setting with its default and its environment twin."""
     said = _fields(config)
     parts = [
-        "# Configuration\n\n"
-        "A value comes from the command line, else from the environment, else from `holdfast.toml` in the workspace folder, "
-        "else it is the default below. An unknown key is refused by name.\n\n"
-        '```toml title="holdfast.toml"\n[serve]\nport = 8080\n\n[monitor]\nfalse_alarms_per_year = 1\n\n'
-        '[deployments.prices]\ntrain = "train.py:train"\ndata = "original.parquet"\n```\n\n'
-        "`HOLDFAST_WORKSPACE` names the workspace folder, as `holdfast -w DIR` does. Without either it is the nearest "
-        "folder upwards that holds `.holdfast`.\n"
+        (
+            "# Configuration\n\n"
+            "A value comes from the command line, else from the environment, else from `holdfast.toml` in the workspace folder, "
+            "else it is the default below. An unknown key is refused by name.\n\n"
+            '```toml title="holdfast.toml"\n[serve]\nport = 8080\n\n[monitor]\nfalse_alarms_per_year = 1\n\n'
+            '[deployments.prices]\ntrain = "train.py:train"\ndata = "original.parquet"\n```\n\n'
+            "`HOLDFAST_WORKSPACE` names the workspace folder, as `holdfast -w DIR` does. Without either it is the nearest "
+            "folder upwards that holds `.holdfast`.\n"
+        )
     ]
     for section, kind in (
         ("registry", config.Registry),
@@ -81,7 +85,9 @@ def configuration() -> str:
         for name, default in _defaults(kind):
             twin = "" if "." in section else f"`HOLDFAST_{section}_{name}`".upper()
             rows.append((f"`{name}`", f"`{_toml(default)}`", said[kind.__name__][name], twin))
-        parts.append(f"## [{section}]\n\n{inspect.getdoc(kind)}\n\n{_table(('key', 'default', 'what', 'environment'), rows)}")
+        parts.append(
+            f"## [{section}]\n\n{inspect.getdoc(kind)}\n\n{_table(('key', 'default', 'what', 'environment'), rows)}"
+        )
     return "\n".join(parts)
 
 
@@ -108,14 +114,16 @@ def contract_fields() -> str:
     """contract.md: what may stand in a contract's YAML."""
     said = _fields(contract)
     parts = [
-        "# The contract\n\n"
-        "A contract says what a model's inputs and output must look like. It is inferred at build, stored in the release "
-        "as `contract.yaml`, and enforced the same way over HTTP, in batch and for labels. "
-        "[Edit the contract](../how-to/edit-the-contract.md) shows how to change it.\n\n"
-        "Refused with 422, naming row and field: a wrong type, an unknown column, a missing column that the model reads, "
-        "`null` where the field is not nullable. "
-        "Answered, counted and watched: a value outside the inferred range or categories, unless the field says "
-        "`on_violation: reject`.\n"
+        (
+            "# The contract\n\n"
+            "A contract says what a model's inputs and output must look like. It is inferred at build, stored in the release "
+            "as `contract.yaml`, and enforced the same way over HTTP, in batch and for labels. "
+            "[Edit the contract](../how-to/edit-the-contract.md) shows how to change it.\n\n"
+            "Refused with 422, naming row and field: a wrong type, an unknown column, a missing column that the model reads, "
+            "`null` where the field is not nullable. "
+            "Answered, counted and watched: a value outside the inferred range or categories, unless the field says "
+            "`on_violation: reject`.\n"
+        )
     ]
     for title, kind in (("The file", contract.Contract), ("fields", contract.Field), ("output", contract.Output)):
         rows = [
@@ -181,6 +189,7 @@ def _fields(module: Any) -> dict[str, dict[str, str]]:
 
 def _type(kind: Any, name: str) -> str:
     """The annotation as a person reads it; a long list of choices is written out."""
+
     def words(of: Any) -> str:
         match of:
             case msgspec.inspect.LiteralType():
@@ -206,7 +215,7 @@ def _yaml(value: Any) -> str:
     """A default as a table's cell shows it."""
     if value is _NEEDED:
         return "needed"
-    if value is None or value == () or value == "":
+    if value in (None, (), ""):
         return "-"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 

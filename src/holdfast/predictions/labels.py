@@ -54,6 +54,12 @@ def check(contract: Contract, labels: Sequence[Label]) -> None:
             raise InvalidInput("a label needs either a prediction id or a key", next_step="give one of them", row=row)
         if label.key is not None and contract.key is None:
             raise InvalidInput("this contract has no key column", next_step="label by prediction id", row=row)
+        if label.key is not None and contract.key is not None and contract.key.logged == "drop":
+            raise InvalidInput(
+                f"the key '{contract.key.name}' is kept out of the log, so no prediction can be found by it",
+                next_step="label by prediction id, or build with `log: hash` at that field of the contract",
+                row=row,
+            )
         try:
             if label.prediction_id is not None:
                 split_prediction_id(label.prediction_id)

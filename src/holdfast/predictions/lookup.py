@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -105,9 +105,11 @@ class Predictions:
         found: dict[str, Row] = {}
         elsewhere: list[str] = []
         for request, names in wanted.items():
-            rows = self._tail(deployment, request)
-            found |= {name: rows[name] for name in names if name in rows}
-            elsewhere += names if not rows else ()
+            rows = self._tail(deployment, request, {split_prediction_id(name)[1] for name in names})
+            if rows is None:
+                elsewhere += names
+            else:
+                found |= rows
         return found | {row.id: row for row in self._archived(deployment, "prediction_id", elsewhere)}
 
     def by_keys(self, deployment: str, keys: Iterable[str]) -> dict[str, list[Row]]:
@@ -116,7 +118,7 @@ class Predictions:
         rows = {row.id: row for row in self._archived(deployment, "key", wanted)}
         for key in wanted:
             for request in self._keys.get((deployment, key), ()):
-                rows |= {name: row for name, row in self._tail(deployment, request).items() if row.key == key}
+                rows |= {name: row for name, row in (self._tail(deployment, request) or {}).items() if row.key == key}
         found: dict[str, list[Row]] = defaultdict(list)
         for row in sorted(rows.values(), key=lambda row: (row.event_time, row.id)):
             found[str(row.key)].append(row)
@@ -131,7 +133,8 @@ class Predictions:
         for path in list(self._offsets):
             for request, name, _ in self._inside.get(path, ())[-limit:]:
                 if name == deployment:
-                    rows |= {i: row for i, row in self._tail(deployment, request).items() if row.event_time >= since}
+                    tail = self._tail(deployment, request) or {}
+                    rows |= {i: row for i, row in tail.items() if row.event_time >= since}
         return sorted(rows.values(), key=lambda row: (row.event_time, row.id), reverse=True)[:limit]
 
     def _index(self, path: Path, entry: wal.Entry, record: Prediction, fresh: set[str]) -> None:
@@ -155,21 +158,21 @@ class Predictions:
                 else:
                     del self._keys[deployment, key]
 
-    def _tail(self, deployment: str, request: str) -> dict[str, Row]:
-        """Rows of a request that is not archived yet, by prediction id."""
+    def _tail(self, deployment: str, request: str, only: Collection[int] | None = None) -> dict[str, Row] | None:
+        """Rows (all, or only these) of a request that is not archived yet, by prediction id; None if it is not in the tail."""
         place = self._requests.get(request)
         if place is None:
-            return {}
+            return None
         if place.path not in self._files:
             try:
                 self._files[place.path] = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                return {}
+                return None
         record = wal.record_at(self._files[place.path], place.start, place.end)
         if not isinstance(record, Prediction) or record.deployment != deployment:
-            return {}
+            return None
         what = self._recipes(record.release)
-        return {row.id: row for row in _rows_of(record, what.contract.output.classes if what else ())}
+        return {row.id: row for row in _rows_of(record, what.contract.output.classes if what else (), only)}
 
     def _archived(self, deployment: str, by: str, names: Sequence[str]) -> Iterable[Row]:
         paths = self._paths(deployment) if names else []
@@ -205,7 +208,7 @@ class Predictions:
             )
 
 
-def _rows_of(record: Prediction, classes: Sequence[str]) -> Iterable[Row]:
+def _rows_of(record: Prediction, classes: Sequence[str], only: Collection[int] | None) -> Iterable[Row]:
     inputs = {name: _cells(values) for name, values in record.columns.items()}
     outputs: dict[str, list[Any]] = {}
     for name, values in record.outputs.items():
@@ -216,10 +219,11 @@ def _rows_of(record: Prediction, classes: Sequence[str]) -> Iterable[Row]:
             outputs |= {name: cells[i::width] for i, name in enumerate(names)}
         else:
             outputs[name] = cells
-    for row, event_time in enumerate(event_times(record)):
+    times = event_times(record)
+    for row in range(record.rows) if only is None else sorted(n for n in only if n < record.rows):
         yield Row(
             id=prediction_id(record.request, row),
-            event_time=event_time,
+            event_time=times[row],
             received=record.received,
             clock=record.clock,
             release=record.release,

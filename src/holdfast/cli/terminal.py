@@ -27,6 +27,7 @@ __all__ = [
     "actor",
     "as_json",
     "clock_of",
+    "day",
     "moment",
     "note",
     "open_from",
@@ -69,20 +70,30 @@ def note(text: str) -> None:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout."""
+    """A table on stdout. Only its widest column folds; where nobody looks at it (a pipe), each row is one line."""
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(headings, *cells, strict=True)]
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        drawn.add_column(heading, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(str(cell) for cell in row))
-    out().print(drawn)
+    for heading, width in zip(headings, widths, strict=True):
+        drawn.add_column(heading, no_wrap=width < max(widths), overflow="fold")
+    for row in cells:
+        drawn.add_row(*map(Text, row))
+    wide = None if sys.stdout.isatty() else sum(widths) + 2 * len(widths)
+    Console(highlight=False, width=wide).print(drawn)
 
 
 def when(at: int | None) -> str:
     """Microseconds UTC as a short date and time."""
     return "-" if at is None else datetime.fromtimestamp(at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def day(at: int | None) -> str:
+    """Microseconds UTC as a date."""
+    return when(at)[:10]
 
 
 def moment(text: str) -> int:

@@ -94,6 +94,7 @@ def score(ctx: click.Context, file: Path, name: str, out: Path | None, replay: b
 def label(ctx: click.Context, file: Path, name: str, value: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Send the truths in FILE: columns prediction_id (or the contract's key), the label and, if you like, observed_at."""
     from holdfast.predictions.labels import check
+    from holdfast.serve.records import hash_key, labels_as_logged
     from holdfast.server.keeper import Keeper
 
     workspace = open_from(ctx)
@@ -107,6 +108,7 @@ def label(ctx: click.Context, file: Path, name: str, value: str | None, as_json:
     for rows in _progress(workspace.tables.batches(file, BATCH), total, "label", quiet=as_json):
         labels = _labels(rows, release, value, file)
         check(release.contract, labels)
+        labels = labels_as_logged(labels, release.contract, hash_key(workspace.keys))
         with workspace.database.begin() as stores:
             for kind, number in stores.labels.add(name, labels, received=time.time_ns() // 1000, clock=clock).items():
                 told[kind] = told.get(kind, 0) + number

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.terminal import as_json, clock_of, note, open_from, out, show, sources, table, when
+from holdfast.cli.terminal import as_json, clock_of, day, note, open_from, out, show, sources, table, when
 from holdfast.core.names import short
 
 if TYPE_CHECKING:
@@ -59,10 +59,9 @@ def alarms(ctx: click.Context, alarm_id: str | None, only_open: bool, accept: bo
         elif not found:
             note("no alarms")
         else:
-            rows = [
-                (a.id, "open" if a.open else a.closing, when(a.opened), a.cause, a.shape, a.sentence) for a in found
-            ]
-            table(("alarm", "state", "opened (UTC)", "cause", "shape", "what"), rows)
+            rows = [(a.id, "open" if a.open else a.closing, day(a.opened), a.sentence) for a in found]
+            table(("alarm", "state", "opened", "what"), rows)
+            note("  next: holdfast alarms ALARM explains one")
         return
     with workspace.database.begin() as stores:
         alarm = stores.alarms.get(alarm_id)
@@ -137,22 +136,24 @@ def _many(rows: tuple[Row, ...], where: str) -> None:
         note("  next: holdfast deploy RELEASE --as NAME")
         return
     table(
-        ("deployment", "state", "live", "since (UTC)", "canary", "rows", "error", "labels", "why"),
+        ("deployment", "state", "live", "since", "canary", "rows", "labels", "error"),
         [
             (
                 r.name,
                 r.state,
                 short(r.live),
-                when(r.since),
-                f"{short(r.canary)} {r.canary_share:.0%}" if r.canary else "-",
+                day(r.since),
+                f"{r.canary_share:.0%}" if r.canary else "-",
                 f"{r.rows:,}",
-                _error(r),
                 "-" if r.labels.coverage is None else f"{r.labels.coverage:.0%}",
-                r.reason,
+                _error(r),
             )
             for r in rows
         ],
     )
+    for row in rows:
+        if row.state != "ok":
+            out().print(f"{row.name} is '{row.state}': {row.reason}", markup=False)
     note(where)
 
 

@@ -50,7 +50,7 @@ class InProcess:
         self._state = dataplane.ServeState(clock=self._clock)
         self._writer = Writer(workspace.log, "w0", segment_bytes=1 << 24)
         self._plan = NOTHING
-        self._intake = Intake(self._contract, self._clock.at, max_rows=100_000)
+        self._intake = Intake(self._contract, self._clock.at, max_rows=100_000, hash_key=self._state.hash_key)
         self._keeper = Keeper(workspace)
         self._first = Offline(workspace, self._build_first())
 

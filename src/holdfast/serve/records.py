@@ -14,12 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from holdfast.columns import Batch
 from holdfast.columns.times import NO_TIME
-from holdfast.core.prediction import Prediction
+from holdfast.core.contract import Contract
+from holdfast.core.prediction import Label, Prediction
 from holdfast.serve.answers import Answered
 
-__all__ = ["hash_key", "hashed", "record"]
+__all__ = ["hash_key", "hashed", "labels_as_logged", "record"]
 
 DIGITS: Final = 16
 KEY_FILE: Final = "hash.key"
@@ -78,6 +81,13 @@ def hashed(values: Sequence[Any], key: bytes) -> list[str | None]:
         None if v is None or v != v else hmac.digest(key, str(v).encode(), hashlib.sha256).hex()[:DIGITS]  # noqa: PLR0124 - NaN
         for v in values
     ]
+
+
+def labels_as_logged(labels: Sequence[Label], contract: Contract, key: bytes) -> list[Label]:
+    """The same labels, their keys as the log has them: else none would find its prediction."""
+    if contract.key is None or contract.key.logged != "hash":
+        return list(labels)
+    return [msgspec.structs.replace(label, key=hashed([label.key], key)[0]) for label in labels]
 
 
 def _times(batch: Batch, clock: int) -> list[int] | None:

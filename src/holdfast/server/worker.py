@@ -55,15 +55,16 @@ class _Worker:
             workspace.log, told.name, segment_bytes=int(settings.log.segment_mb * (1 << 20)), fsync=settings.log.fsync
         )
         self._metrics = Metrics(told.name)
+        secret = hash_key(workspace.keys)
         self._app = App(
             plan=self._plan,
             state=ServeState(
                 clock=clock,
                 metrics=self._metrics,
                 max_rows=settings.serve.max_rows,
-                hash_key=hash_key(workspace.keys),
+                hash_key=secret,
             ),
-            label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows),
+            label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows, hash_key=secret),
             control=told.control,
             max_body=self._limits.body,
         )

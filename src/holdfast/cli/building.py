@@ -92,6 +92,8 @@ def build(
             progress=progress,
         )
     _tell(release, as_json=as_json)
+    if reference and not release.profile.performance:
+        note("  no --label was given: the error is not known, and nothing about it can be watched")
 
 
 def _workspace(ctx: click.Context, *, say: bool) -> Workspace:

@@ -28,6 +28,8 @@ def retrain(ctx: click.Context, /, name: str, since: str | None, as_json: bool, 
     from holdfast.retrain import retrain as run
 
     workspace = open_from(ctx)
+    with workspace.database.begin() as stores:
+        stores.deployments.get(name)
     settings = workspace.settings.deployment(name)
     if not settings.train:
         raise UsageError(

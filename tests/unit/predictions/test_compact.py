@@ -52,6 +52,20 @@ def test_late_rows_go_to_the_window_open_at_receipt(tmp_path: Path):
     assert [(w.number - T0 // HOUR, w.rows, w.late) for w in windows_of(database)] == [(0, 1, 0), (1, 1, 1), (7, 1, 1)]
 
 
+def test_in_a_replay_the_rows_of_a_request_move_the_clock_one_after_the_other(tmp_path: Path):
+    times = [T0 + 1, T0 + HOUR + 1, T0 + 2, T0 + 3 * HOUR]
+    Writer(tmp_path, "w0", segment_bytes=1 << 20).append([encode(prediction(times, received=T0 + 99 * DAY))])
+    database, _ = counted(tmp_path)
+    assert [(w.number - T0 // HOUR, w.rows, w.late) for w in windows_of(database)] == [(0, 2, 0), (1, 1, 0), (3, 1, 0)]
+
+
+def test_on_the_wall_clock_a_request_has_one_clock(tmp_path: Path):
+    now = T0 + 3 * HOUR
+    Writer(tmp_path, "w0", segment_bytes=1 << 20).append([encode(prediction([T0 + 1, now], clock=now, received=now))])
+    database, _ = counted(tmp_path)
+    assert [(w.number - T0 // HOUR, w.rows, w.late) for w in windows_of(database)] == [(3, 2, 1)]
+
+
 def test_count_windows_are_cut_in_log_order_and_continue(tmp_path: Path):
     writer, database = Writer(tmp_path, "w0", segment_bytes=1 << 20), MemoryDatabase()
     for i in range(5):

@@ -66,7 +66,7 @@ def alarms(ctx: click.Context, alarm_id: str | None, only_open: bool, accept: bo
     with workspace.database.begin() as stores:
         alarm = stores.alarms.get(alarm_id)
     if accept:
-        from holdfast.monitor.runner import accept as accept_alarm
+        from holdfast.monitor.life import accept as accept_alarm
 
         profile = sources(workspace).release(alarm.release).profile
         per_year = workspace.settings.monitor.false_alarms_per_year

@@ -18,7 +18,7 @@ from holdfast.core.contract import Contract
 from holdfast.core.ports import Database, Runtime, Tables
 from holdfast.decide.gates import Comparison, compare
 from holdfast.errors import BuildError
-from holdfast.monitor.runner import fault_intervals
+from holdfast.monitor.life import fault_intervals
 from holdfast.predictions.labels import training_rows, truth
 from holdfast.predictions.lookup import Predictions
 from holdfast.predictions.windows import recipe

@@ -24,7 +24,8 @@ from holdfast.console import error_page
 from holdfast.console import routes as console_routes
 from holdfast.core.alarm import Alarm
 from holdfast.errors import Conflict, HoldfastError, NotFound
-from holdfast.monitor.runner import Runner, fault_intervals
+from holdfast.monitor.life import fault_intervals
+from holdfast.monitor.runner import Runner
 from holdfast.predictions.archive import archive, retain
 from holdfast.predictions.compact import Counted, clock, count, lease
 from holdfast.predictions.labels import Joined, Joiner

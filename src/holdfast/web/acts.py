@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.names import unique_prefix
 from holdfast.decide import actions
-from holdfast.monitor.runner import accept as accept_alarm
+from holdfast.monitor.life import accept as accept_alarm
 from holdfast.predictions.compact import clock
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import pytest
 from town import REFERENCE_DAYS, START, Town
 
 from holdfast.core.profile import DAY, LOSS, RESIDUAL
-from holdfast.monitor.runner import Runner, accept, fault_intervals
+from holdfast.monitor.life import accept, fault_intervals
+from holdfast.monitor.runner import Runner
 
 
 @pytest.fixture(name="run")

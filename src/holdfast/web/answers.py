@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import Response
 
-from holdfast.web.problems import MEDIA_TYPE, as_problem
+from holdfast.web.problems import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
@@ -22,4 +22,4 @@ def json(value: Any) -> Response:
 
 def problem(error: HoldfastError) -> Response:
     """An error as a problem, with its status."""
-    return Response(msgspec.json.encode(as_problem(error)), status_code=error.status, media_type=MEDIA_TYPE)
+    return Response(msgspec.json.encode(error.as_problem()), status_code=error.status, media_type=MEDIA_TYPE)

@@ -8,9 +8,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from holdfast.errors import HoldfastError, InvalidInput
-
-__all__ = ["MEDIA_TYPE", "PROBLEM_SCHEMA", "as_problem", "phrase"]
+__all__ = ["MEDIA_TYPE", "PROBLEM_SCHEMA", "phrase"]
 
 MEDIA_TYPE = "application/problem+json"
 PROBLEM_SCHEMA: dict[str, Any] = {
@@ -30,23 +28,6 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "error": {"type": "string", "description": "the same as detail, for Open Inference Protocol clients"},
     },
 }
-
-
-def as_problem(error: HoldfastError) -> dict[str, Any]:
-    """The body of a problem."""
-    found: dict[str, Any] = {
-        "type": "about:blank",
-        "title": phrase(error.status),
-        "status": error.status,
-        "detail": str(error),
-        "code": error.code,
-        "where": error.where,
-        "next": error.next_step,
-        "error": str(error),
-    }
-    if isinstance(error, InvalidInput):
-        found |= {name: v for name, v in (("field", error.field), ("row", error.row)) if v is not None}
-    return found
 
 
 def phrase(status: int) -> str:

@@ -8,7 +8,6 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from holdfast.errors import HoldfastError, InvalidInput, NotFound
-from holdfast.web.problems import as_problem
 from holdfast.web.security import CSP
 from holdfast.web.site import application
 
@@ -107,6 +106,6 @@ def test_a_crash_says_nothing_of_its_inside(client):
 
 
 def test_input_problems_name_row_and_field():
-    told = as_problem(InvalidInput("not a number", field="area", row=3))
+    told = InvalidInput("not a number", field="area", row=3).as_problem()
     assert (told["row"], told["field"], told["status"]) == (3, "area", 422)
-    assert "row" not in as_problem(HoldfastError("x"))
+    assert "row" not in HoldfastError("x").as_problem()

@@ -29,7 +29,7 @@ __all__ = ["deploy", "history", "promote", "rollback", "rollout", "undeploy"]
 def deploy(ctx: click.Context, release: str, name: str, at: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Make RELEASE (a digest or models:/name@alias) answer under NAME."""
     workspace = open_from(ctx)
-    digest = resolve_release(workspace, release)
+    digest = _sound(workspace, release)
     who = actor(workspace, name)
     if at is not None:
         who = Actor(who.name, moment(at), who.run)
@@ -46,7 +46,7 @@ def deploy(ctx: click.Context, release: str, name: str, at: str | None, as_json:
 def rollout(ctx: click.Context, release: str, name: str, share: float | None, as_json: bool) -> None:  # noqa: FBT001
     """Start a canary: RELEASE answers for a share of the keys."""
     workspace = open_from(ctx)
-    digest = resolve_release(workspace, release)
+    digest = _sound(workspace, release)
     share = workspace.settings.deployment(name).canary_share if share is None else share
     after, generation = actions.start_canary(workspace.database, actor(workspace, name), name, digest, share)
     _tell(workspace, after, generation, f"canary {short(digest)} answers {share:.0%} of '{name}'", as_json=as_json)
@@ -116,6 +116,11 @@ def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> Non
     rows = [(when(e.at), e.verb, short(e.release), e.actor, e.data.get("share", "")) for e in events]
     table(("time (UTC)", "what", "release", "who", "share"), rows)
     note("the record is whole" if whole else "WARNING: the record has been tampered with")
+
+
+def _sound(workspace: Workspace, text: str) -> str:
+    """The digest of the release that is meant, verified: a tampered one is refused before anything points to it."""
+    return workspace.release_of(resolve_release(workspace, text)).digest
 
 
 def _tell(workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool) -> None:

@@ -47,7 +47,9 @@ def accept(site: Site, alarm_id: str) -> Alarm:
 
 
 def _digest(site: Site, text: str) -> str:
-    return unique_prefix(text, site.digests())
+    digest = unique_prefix(text, site.digests())
+    site.release(digest)  # refuses what was tampered with before anything points to it
+    return digest
 
 
 def _clock(site: Site, name: str) -> int:

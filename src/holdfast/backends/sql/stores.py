@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +66,10 @@ class Deployments(_Store):
         """The deployment of that name."""
         state = self._db.execute(sa.select(t.deployments.c.state).where(t.deployments.c.name == name)).scalar()
         if state is None:
-            known = ", ".join(d.name for d in self.all()) or "none yet"
-            raise NotFound(f"no deployment '{name}'", f"there are: {known}", f"holdfast deploy RELEASE --as {name}")
+            known = [d.name for d in self.all()]
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"holdfast deploy RELEASE --as {name}"
+            raise NotFound(f"no deployment '{name}'", f"there are: {', '.join(known) or 'none yet'}", hint)
         return msgspec.json.decode(state, type=Deployment)
 
     def all(self) -> list[Deployment]:

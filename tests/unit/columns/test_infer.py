@@ -154,3 +154,10 @@ def test_the_reference_keeps_its_own_contract_without_a_flag():
     batch = decode_table(inferred(table), table)
     assert batch.rows == 400
     assert batch.flags == {}
+
+
+def test_many_whole_numbers_are_a_measurement_that_may_turn_to_fractions():
+    """A feed that delivers square metres for square feet must reach the monitors, not be refused."""
+    feet = np.arange(400.0, 500.0)
+    contract = infer_contract({"area": feet, "rooms": feet % 7, "price": feet}, task="regression", label="price")
+    assert {f.name: f.datatype for f in contract.fields} == {"area": "FP64", "rooms": "INT64"}

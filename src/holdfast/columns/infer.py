@@ -1,8 +1,8 @@
 """A first contract, read off the data: types, ranges, categories, what may be missing. People edit it afterwards.
 
-What is inferred is meant to be generous: few whole numbers become INT64 whatever their size, so that a new maximum is flagged
-and not refused; many are taken for a measurement, which may come in fractions; a text column with many values stays open. A numeric column that never falls while time goes on (a year, a
-running day number) is marked `calendar`: it leaves its range by construction.
+What is inferred is meant to be generous: few whole numbers become INT64 whatever their size, so that a new maximum is flagged and
+not refused; many are taken for a measurement, which may come in fractions; a text column with many values stays open. A numeric
+column that never falls while time goes on (a year, a running day number) is marked `calendar`: it leaves its range by construction.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ def _number(described: dict[str, Any], values: NDArray[np.float64]) -> Field:
     # Many different whole numbers are a measurement: a feed that turns to another unit sends fractions, and must reach the
     # monitors instead of being refused. Few are codes or small counts.
     named = {"key", "calendar"} & set(described["marks"])
-    few = 0 < len(np.unique(present)) and (named or len(np.unique(present)) <= MAX_CATEGORIES)
-    whole = bool(few) and bool(np.all((np.trunc(present) == present) & (np.abs(present) <= EXACT)))
+    distinct = len(np.unique(present))
+    few = distinct > 0 and (bool(named) or distinct <= MAX_CATEGORIES)
+    whole = few and bool(np.all((np.trunc(present) == present) & (np.abs(present) <= EXACT)))
     bounded = len(present) > 0 and "key" not in described["marks"]
     low, high = (float(present.min()), float(present.max())) if bounded else (None, None)
     return Field(

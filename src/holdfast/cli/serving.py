@@ -33,6 +33,11 @@ def serve(
         ctx, serve__host=host, serve__port=port, serve__control_port=control_port, serve__workers=workers
     )
 
+    with workspace.database.begin() as stores:
+        deployed = {release for d in stores.deployments.all() for release in (d.live, d.canary) if release}
+    for release in deployed:
+        workspace.release_of(release)  # a tampered one is told here, once, and not by every process again and again
+
     def ready(inference: str, control: str) -> None:
         if as_json:
             show({"inference": inference, "control": control})

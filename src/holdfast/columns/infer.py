@@ -2,7 +2,7 @@
 
 What is inferred is meant to be generous: few whole numbers become INT64 whatever their size, so that a new maximum is flagged and
 not refused; many are taken for a measurement, which may come in fractions; a text column with many values stays open. A numeric
-column that never falls while time goes on (a year, a running day number) is marked `calendar`: it leaves its range by construction.
+column that never falls while time goes on (a year, a day number) is marked `calendar`: it leaves its range by construction.
 """
 
 from __future__ import annotations

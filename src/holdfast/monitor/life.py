@@ -129,13 +129,17 @@ def _overlap(one: Alarm, other: Alarm) -> bool:
 
 
 def close_superseded(stores: Stores, deployment: Deployment, clock: int) -> list[AlarmChange]:
-    """A new live release brings a new reference: alarms of the old one end."""
+    """A new live release brings a new reference: alarms of the old one end; after a rollback they stand again."""
     changes = []
-    for alarm in stores.alarms.find(deployment.name, only_open=True):
-        if alarm.release != deployment.live:
-            closed = msgspec.structs.replace(alarm, closed=clock, closing="new release")
-            stores.alarms.save(closed)
-            changes.append(AlarmChange(closed, "closed"))
+    for alarm in stores.alarms.find(deployment.name):
+        if alarm.open and alarm.release != deployment.live:
+            told = msgspec.structs.replace(alarm, closed=clock, closing="new release")
+        elif alarm.closing == "new release" and alarm.release == deployment.live:
+            told = msgspec.structs.replace(alarm, closed=None, closing=None)
+        else:
+            continue
+        stores.alarms.save(told)
+        changes.append(AlarmChange(told, "opened" if told.open else "closed"))
     return changes
 
 

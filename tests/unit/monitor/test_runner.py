@@ -146,6 +146,11 @@ def test_a_new_release_closes_the_alarms_of_the_old_one(run):
     changes = runner.look({"prices": START + (town.day + 1) * DAY})
     assert [c.state for c in changes] == ["closed"]
     assert alarms(town)[0].closing == "new release"
+    with town.database.begin() as stores:
+        stores.deployments.save(stores.deployments.get("prices").rollback(START + (town.day + 2) * DAY))
+    again = runner.look({"prices": START + (town.day + 3) * DAY})
+    assert again[0].state == "opened"
+    assert alarms(town, only_open=True)
 
 
 def test_one_late_look_gives_what_daily_looks_gave(run):

@@ -46,15 +46,13 @@ class Project:
 
     def refused(self, *arguments: object, code: int) -> dict[str, str]:
         """The error of a verb that must fail; it is told in both ways, with a next step and without a stack trace."""
-        found, out, err = self.call(*arguments)
-        assert found == code, f"exit {found}, not {code}: {err}"
-        assert re.match(r"error\[HF\d{3}\]: .+\n  next: .+", err.partition("\nerror")[0].strip() or err), err
-        assert "Traceback" not in out + err
         found, out, err = self.call(*arguments, "--json")
-        assert found == code
+        assert found == code, f"exit {found}, not {code}: {err}"
+        assert re.search(r"^error\[HF\d{3}\]: .+\n  next: .+", err, re.MULTILINE), err
+        assert "Traceback" not in out + err
         error: dict[str, str] = json.loads(out)["error"]
-        assert error["code"] in err
-        assert error["next"]
+        assert f"error[{error['code']}]: {error['what']}" in err
+        assert error["next"] in err
         return error
 
     def train(self, example: str, data: Path) -> None:
@@ -94,6 +92,7 @@ class Project:
         """`holdfast serve` on free ports, for as long as the block lasts."""
         server = Server(self, *flags)
         try:
+            server.wait_ready()
             yield server
         finally:
             server.close()
@@ -107,6 +106,10 @@ class Server:
         self.said = ""
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
+        self.inference = self.control = ""
+
+    def wait_ready(self) -> None:
+        """Until it has told its addresses."""
         told: dict[str, str] = json.loads(self._document())
         self.inference, self.control = told["inference"], told["control"]
 

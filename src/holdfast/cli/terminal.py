@@ -119,12 +119,16 @@ def actor(workspace: Workspace, deployment: str) -> Actor:
 
 
 def resolve_release(workspace: Workspace, text: str) -> str:
-    """The whole digest of the release that is meant by a digest, its beginning, NAME@live|canary, or models:/name/3."""
+    """The whole digest of the release that is meant by a digest, its beginning, NAME[@live|@canary], or models:/name/3."""
     from holdfast.release.bundle import find
 
     if ":/" in text:
         return _built_from(workspace, text)
     name, at, track = text.partition("@")
+    with workspace.database.begin() as stores:
+        known = {deployment.name: deployment for deployment in stores.deployments.all()}
+    if not at and name in known:
+        return known[name].live
     if at and track in {"live", "canary"}:
         with workspace.database.begin() as stores:
             deployment = stores.deployments.get(name)

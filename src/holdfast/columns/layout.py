@@ -7,6 +7,7 @@ range or category is counted in `Batch.flags` and let through, unless the field 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -112,18 +113,18 @@ class Layout:
     def _check_names(self, columns: Mapping[str, Any]) -> None:
         if self._needed <= columns.keys() <= self._known:
             return
-        for name in self.required:
-            if name not in columns:
-                raise InvalidInput(
-                    f"column '{name}' is missing", next_step=f"give {', '.join(self.required)[:300]}", field=name
-                )
+        missing = [name for name in self.required if name not in columns]
         for name in columns:
             if name not in self._readers:
+                close = difflib.get_close_matches(name[:60], missing or self.names, n=1)
                 raise InvalidInput(
-                    f"unknown column '{name[:60]}'",
+                    f"unknown column '{name[:60]}'" + (f", did you mean '{close[0]}'?" if close else ""),
                     next_step=f"the contract has {', '.join(self.names)[:300]}",
                     field=name[:60],
                 )
+        raise InvalidInput(
+            f"column '{missing[0]}' is missing", next_step=f"give {', '.join(self.required)[:300]}", field=missing[0]
+        )
 
     def _finish(
         self,

@@ -50,7 +50,9 @@ def decode_json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except msgspec.ValidationError as bad:
-        raise MalformedRequest(f"the body holds a number that no float can hold ({bad})") from None
+        raise MalformedRequest(
+            f"the body holds a number that no float can hold ({bad})", next_step="send null where a value is missing"
+        ) from None
     except msgspec.DecodeError as bad:
         place = _AT.search(str(bad))
         at = int(place[1]) if place else len(body)
@@ -87,13 +89,15 @@ def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
         columns = {}
         for tensor in tensors:
             if tensor.name in columns:
-                raise MalformedRequest(f"tensor '{tensor.name[:60]}' is given twice", "inputs")
+                raise MalformedRequest(f"tensor '{tensor.name[:60]}' is given twice", "inputs", "send it once")
             columns[tensor.name] = tensor.column()
     rows = tensors[0].shape[0]
     for tensor in tensors:
         if tensor.shape[0] != rows:
             raise MalformedRequest(
-                f"'{tensor.name[:60]}' has {tensor.shape[0]} rows, '{tensors[0].name[:60]}' has {rows}", "inputs, shape"
+                f"'{tensor.name[:60]}' has {tensor.shape[0]} rows, '{tensors[0].name[:60]}' has {rows}",
+                "inputs, shape",
+                "give every tensor as many rows",
             )
     _check_rows(rows, max_rows)
     return Payload(layout.from_values(columns, rows), client_id, outputs)
@@ -132,7 +136,7 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
         raise MalformedRequest("there is no 'data'", where, told)
     while data and type(data[0]) is list:
         if set(map(type, data)) != {list}:
-            raise MalformedRequest("'data' is nested unevenly", where)
+            raise MalformedRequest("'data' is nested unevenly", where, "send it flat, or nested as its shape says")
         data = list(itertools.chain.from_iterable(data))
     if len(data) != math.prod(shape):
         raise MalformedRequest(

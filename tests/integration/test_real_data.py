@@ -6,6 +6,8 @@ The figures are in docs/explanation/real-data.md; `-s` prints those of this run.
 import datetime as dt
 import json
 import math
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -267,3 +269,16 @@ def test_fremont_march_2020_is_dated_and_retraining_pays(real_data, project):
         "returned",
         "new release",
     }
+
+
+@pytest.mark.xdist_group("fremont")
+def test_the_demo_plays_the_real_stream(real_data, tmp_path):
+    data = real_data("fremont_bridge") / "fremont_bridge.parquet"
+    command = [sys.executable, "-m", "holdfast", "-w", str(tmp_path / "demo"), "demo", "--story", "fremont"]
+    done = subprocess.run([*command, "--data", str(data), "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    march = [a for a in told["alarms"] if a["opened"] >= day("2020-03-02") and a["shape"] == "sudden"]
+    assert any(a["onset_low"] <= day("2020-03-24") and a["onset_high"] >= day("2020-03-02") for a in march)
+    assert told["wape_after"]["with_holdfast"] < told["wape_after"]["never_retrained"]
+    assert [q["from"] for q in told["quarters"]][:2] == ["2019-01-01", "2019-04-01"]

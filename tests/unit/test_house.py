@@ -59,7 +59,7 @@ def test_every_module_opens_with_a_paragraph(path):
     assert not text.strip() or ast.get_docstring(ast.parse(text)), "say in a paragraph what a newcomer finds here"
 
 
-SCRIPTS = {"train.py", "train_digits.py"}
+SCRIPTS = {"train.py", "train_digits.py", "train_fremont.py"}
 """The demo user's own training scripts: copied into the demo's workspace and run there, never imported by Holdfast."""
 
 

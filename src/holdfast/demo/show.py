@@ -22,9 +22,10 @@ from rich.table import Table
 from holdfast.core.names import short
 from holdfast.demo.commands import Addresses, holdfast, interruptible, serving
 from holdfast.demo.digits import Digits
+from holdfast.demo.fremont import play_fremont, table_of
 from holdfast.demo.play import Played, mark_played, play
 from holdfast.demo.scoreboard import Scoreboard
-from holdfast.demo.story import OverHttp, first_release, prepare
+from holdfast.demo.story import OverHttp, first_release, make_anew, prepare
 from holdfast.demo.worlds import Houses, World, date_of, day_start
 from holdfast.errors import UsageError
 from holdfast.workspace import open_workspace
@@ -44,9 +45,27 @@ def run(
     as_json: bool = False,
 ) -> int:
     """Play a story in a workspace folder of its own; the exit code."""
+    if story == "fremont":
+        with interruptible():
+            return _bridge(workspace.resolve(), data, _Voice(as_json=as_json))
     town = _world(story, seed, data, quiet=world == "quiet")
     with interruptible():
         return _play(workspace.resolve(), town, {"story": story, "seed": seed, "world": world}, _Voice(as_json=as_json))
+
+
+def _bridge(folder: Path, data: Path | None, voice: _Voice) -> int:
+    """The real stream has no known truth: what was said stands beside the error as it was."""
+    asked = {"story": "fremont", "data": str(data)}
+    make_anew(folder, asked)
+    with voice.working("playing a year and a half of the Fremont Bridge"):
+        found = play_fremont(folder, data, voice.say)
+    if voice.as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(asked | found)).decode() + "\n")
+        return 0
+    for start, error, opened in table_of(found):
+        voice.say(f"quarter from {start}  error {error:<28} {opened}")
+    voice.say(f"console: holdfast --workspace {folder} console")
+    return 0
 
 
 def _play(folder: Path, world: World, asked: dict[str, Any], voice: _Voice) -> int:

@@ -39,6 +39,7 @@ __all__ = [
     "answered",
     "first_release",
     "labels_of",
+    "make_anew",
     "prepare",
     "rows_of",
     "write_files",
@@ -51,7 +52,14 @@ TRAINING, REFERENCE, MODEL = "training.csv", "reference.csv", "model.skops"
 
 
 def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
-    """An empty workspace folder with the user's files; a demo's folder is made anew, anything else is refused."""
+    """A workspace with the user's files."""
+    make_anew(folder, settings)
+    write_files(folder, world)
+    holdfast(folder, "init")
+
+
+def make_anew(folder: Path, settings: dict[str, Any]) -> None:
+    """An empty folder; a demo's is made anew, anything else is refused."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).is_file():
             raise Conflict("this folder is not a demo workspace", str(folder), "name another: holdfast -w DIR demo")
@@ -60,8 +68,6 @@ def prepare(folder: Path, world: World, settings: dict[str, Any]) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text(json.dumps(settings) + "\n", encoding="utf-8")
-    write_files(folder, world)
-    holdfast(folder, "init")
 
 
 def write_files(folder: Path, world: World) -> None:

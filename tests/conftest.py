@@ -7,7 +7,9 @@ HOLDFAST_REQUIRE_SYSTEM=1, which turns every skip into a failure; only the real 
 
 import os
 import shutil
+import signal
 import socket
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -17,6 +19,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REQUIRE_SYSTEM = os.environ.get("HOLDFAST_REQUIRE_SYSTEM", "") not in {"", "0"}
+
+# A shell that starts the tests in the background ignores SIGINT for them, and every process under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # ---------------------------------------------------------------------------------------------- fixtures
 

@@ -244,7 +244,7 @@ def test_what_a_pickle_does_it_does_without_our_secrets(parts, tmp_path, monkeyp
 
 
 def test_a_contract_in_yaml_wins(parts, release):
-    text = dump_yaml(release.contract).replace("datatype: INT64", "datatype: INT64\n    on_violation: reject", 1)
+    text = dump_yaml(release.contract).replace("- name: age\n", "- name: age\n    on_violation: reject\n", 1)
     X, y = incomes.survey(seed=2)
     made = build(parts, release.manifest.model.uri, reference(X, y, "rich"), marks=Marks(label="rich", contract=text))
     assert "age.on_violation" in diff(release, made)["contract"]

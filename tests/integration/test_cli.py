@@ -211,7 +211,7 @@ def test_ctrl_c_during_score_loses_nothing_that_was_logged(project):
         time.sleep(0.005)
     scoring.send_signal(signal.SIGINT)
     _, said = scoring.communicate()
-    assert scoring.returncode == 130
+    assert scoring.returncode == 130, said
     assert "Traceback" not in said
     assert "stopped" in said
     assert not (project.folder / "many.scored.parquet").exists()

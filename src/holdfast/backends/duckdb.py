@@ -104,6 +104,10 @@ class DuckTables:
         cursor = self._root.cursor()
         try:
             yield cursor
+        except (duckdb.InterruptException, RuntimeError) as bad:
+            if "nterrupted" in str(bad):  # Ctrl-C while DuckDB was at work
+                raise KeyboardInterrupt from None
+            raise
         finally:
             cursor.close()
 
@@ -119,8 +123,6 @@ class DuckTables:
             with self._cursor() as db:
                 name = _quote(str(path))
                 yield db, f"read_parquet({name})" if parquet else f"read_csv({name}, sample_size=-1)"
-        except duckdb.InterruptException:  # Ctrl-C while DuckDB was at work
-            raise KeyboardInterrupt from None
         except duckdb.Error as bad:
             first = str(bad).splitlines()[0]
             raise InvalidInput(f"{path.name} cannot be read: {first}", str(path), "check the file") from None

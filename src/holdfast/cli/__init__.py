@@ -117,9 +117,6 @@ def main(args: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         code = 0
     except Exception as bug:
-        if type(bug).__name__ == "InterruptException":  # DuckDB's name for Ctrl-C, where nobody was nearer
-            sys.stderr.write("stopped\n")
-            sys.exit(130)
         if "--debug" in argv:
             raise
         _tell(

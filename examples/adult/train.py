@@ -26,7 +26,9 @@ def train(data, weights=None):
         SimpleImputer(strategy="constant", fill_value="unknown"), OneHotEncoder(handle_unknown="ignore")
     )
     columns = make_column_transformer(
-        (categories, make_column_selector(dtype_include=[object, "string"])), remainder="passthrough", sparse_threshold=0
+        (categories, make_column_selector(dtype_include=[object, "string"])),
+        remainder="passthrough",
+        sparse_threshold=0,
     )
     model = make_pipeline(columns, HistGradientBoostingClassifier(random_state=0))
     features = data.drop(columns=[c for c in NOT_FEATURES if c in data])

@@ -18,7 +18,18 @@ from sklearn.preprocessing import OneHotEncoder
 
 LABEL = "rentals"
 TIME = "timestamp"
-FEATURES = ["season", "hour", "holiday", "weekday", "workingday", "weather", "temp", "feels_like", "humidity", "windspeed"]
+FEATURES = [
+    "season",
+    "hour",
+    "holiday",
+    "weekday",
+    "workingday",
+    "weather",
+    "temp",
+    "feels_like",
+    "humidity",
+    "windspeed",
+]
 
 
 def train(data, weights=None):

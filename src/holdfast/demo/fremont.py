@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.profile import DAY
 from holdfast.demo.commands import holdfast, python
 from holdfast.demo.worlds import date_of
 from holdfast.errors import UsageError
@@ -119,7 +118,7 @@ def _quarters(rows: Table) -> list[dict[str, Any]]:
                 "until": str((first + 3).astype("datetime64[D]")),
                 "wape": _wape(part),
                 "bias": float((part[LABEL] - part["prediction"]).mean()),
-                "days": len(part[LABEL]) * DAY // 24 // DAY,
+                "days": len(part[LABEL]) // 24,
             }
         )
     return found

@@ -29,7 +29,7 @@ from holdfast.predictions.windows import Recipe, pack
 from holdfast.stats.counts import Counts
 from holdfast.stats.metrics import loss, residual
 
-__all__ = ["Interval", "Joined", "Joiner", "accept", "check", "training_rows", "truth"]
+__all__ = ["Interval", "Joined", "Joiner", "check", "training_rows", "truth"]
 
 Interval = tuple[int, int]
 """Event times [from, to) in microseconds UTC."""
@@ -68,15 +68,6 @@ def check(contract: Contract, labels: Sequence[Label]) -> None:
             raise InvalidInput(bad.what, next_step=bad.next_step, row=row, field="prediction_id") from None
         except InvalidInput as bad:
             raise InvalidInput(bad.what, next_step=bad.next_step, row=row, field=bad.field) from None
-
-
-def accept(
-    database: Database, deployment: str, contract: Contract, labels: Sequence[Label], *, received: int, clock: int
-) -> dict[str, int]:
-    """Check all labels, then keep all or none; how many were new, same, corrected. They are joined by the next pass."""
-    check(contract, labels)
-    with database.begin() as stores:
-        return stores.labels.add(deployment, labels, received=received, clock=clock)
 
 
 class Joined(msgspec.Struct):

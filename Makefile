@@ -73,5 +73,5 @@ $(STAMP)/dev: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
 
 # --inexact: what `make dev` put there stays.
 $(STAMP)/demo: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
-	@$(BIN)/uv sync --quiet --locked --inexact --no-dev --extra demo
+	@$(BIN)/uv sync --quiet --locked --inexact --no-dev --extra demo --compile-bytecode
 	@touch $@

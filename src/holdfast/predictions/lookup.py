@@ -28,6 +28,17 @@ __all__ = ["Predictions", "Row"]
 Cell = float | str | None
 STEP: Final = 4096
 """Names looked for in one query."""
+_COMMON: Final = (
+    "prediction_id",
+    "event_time",
+    "received",
+    "clock",
+    "release",
+    "track",
+    "latency_us",
+    "key",
+    "client_id",
+)
 _FILES: Final = "read_parquet(?, union_by_name=true, hive_partitioning=false)"
 
 
@@ -185,26 +196,30 @@ class Predictions:
 
     def _rows(self, table: Mapping[str, np.ndarray[Any, Any]]) -> Iterable[Row]:
         """Rows of a query; releases differ in their columns, so what a row's own release does not have is left out."""
-        names = list(table)
         kinds = {name: table[name].astype(np.int64) for name in ("event_time", "received", "clock")}
-        columns = [kinds.get(name, table[name]).tolist() for name in names]
-        for values in zip(*columns, strict=True):
-            cells = dict(zip(names, values, strict=True))
-            what = self._recipes(cells["release"])
-            answers = ("prediction", "label", *class_columns(what.contract.output.classes if what else ()))
+        columns = {name: kinds.get(name, values).tolist() for name, values in table.items()}
+        inputs: dict[str, list[tuple[str, list[Any]]]] = {}
+        outputs: dict[str, list[tuple[str, list[Any]]]] = {}
+        for release in dict.fromkeys(columns.get("release", ())):
+            what = self._recipes(release)
             fields = [f.name for f in what.contract.fields] if what else []
+            answers = ("prediction", "label", *class_columns(what.contract.output.classes if what else ()))
+            inputs[release] = [(n, columns[input_column(n)]) for n in fields if input_column(n) in columns]
+            outputs[release] = [(n, columns[n]) for n in answers if n in columns]
+        common = zip(*(columns[name] for name in _COMMON), strict=True)
+        for i, (name, at, received, clock, release, track, took, key, client) in enumerate(common):
             yield Row(
-                id=cells["prediction_id"],
-                event_time=cells["event_time"],
-                received=cells["received"],
-                clock=cells["clock"],
-                release=cells["release"],
-                track=cells["track"],
-                latency_us=int(cells["latency_us"]),
-                key=cells["key"],
-                client_id=cells["client_id"] or "",
-                inputs={name: _cell(cells[input_column(name)]) for name in fields if input_column(name) in cells},
-                outputs={name: cells[name] for name in answers if _cell(cells.get(name)) is not None},
+                id=name,
+                event_time=at,
+                received=received,
+                clock=clock,
+                release=release,
+                track=track,
+                latency_us=int(took),
+                key=key,
+                client_id=client or "",
+                inputs={field: _cell(cells[i]) for field, cells in inputs[release]},
+                outputs={n: cells[i] for n, cells in outputs[release] if _cell(cells[i]) is not None},
             )
 
 

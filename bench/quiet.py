@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,7 +131,7 @@ def counted(at: Town, days: int) -> Iterator[Day]:
         assert at.profile.rule.length_us == DAY
 
 
-def as_lived(at: Town, days: int) -> Found:
+def as_lived(at: Town, days: list[Day]) -> Found:
     """The runner, day by day."""
     from holdfast.core.deployment import Deployment
     from holdfast.core.profile import DAY
@@ -144,7 +144,7 @@ def as_lived(at: Town, days: int) -> Found:
         stores.deployments.save(Deployment(name="t", live="r", since=day_start(at.world.live)))
     runner = Runner(database, lambda _: at.profile, per_year=1.0, lateness=0.04)
     watched, labelled = 0, 0
-    for d in counted(at, days):
+    for d in days:
         new = [window("windows", d.day, d.inputs), window("events", d.day - LABEL_DAYS[1] - 1, d.events)]
         new += [window("labels", d.day, counts, labelled + i) for i, counts in enumerate(d.labels)]
         labelled += len(d.labels)
@@ -211,21 +211,24 @@ def amplified(at: Town, days: list[Day], budget: float) -> Found:
 def one_world(seed: int, years: float) -> list[Found]:
     """All runs of one world."""
     at = town(seed)
-    days = round(years * YEAR_DAYS)
-    return [as_lived(at, days), *(amplified(at, list(counted(at, days)), budget) for budget in BUDGETS)]
+    days = list(counted(at, round(years * YEAR_DAYS)))
+    return [as_lived(at, days), *(amplified(at, days, budget) for budget in BUDGETS)]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=float, default=52.0, help="simulated years in all")
-    parser.add_argument("--worlds", type=int, default=26, help="worlds (references) over which they are spread")
+    parser.add_argument("--years", type=float, default=60.0, help="simulated years in all")
+    parser.add_argument("--worlds", type=int, default=30, help="worlds (references) over which they are spread")
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
     given = parser.parse_args()
     began = time.perf_counter()
     os.environ["OMP_NUM_THREADS"] = "1"  # two processes already fill two cores
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(one_world, seed, given.years / given.worlds) for seed in range(given.worlds)]
-        found = [run for job in jobs for run in job.result()]
+        found = []
+        for number, job in enumerate(as_completed(jobs), 1):
+            found += job.result()
+            print(f"world {number} of {given.worlds}, {time.perf_counter() - began:.0f} s", file=sys.stderr)
     return report(found, as_json=given.json, took=time.perf_counter() - began)
 
 

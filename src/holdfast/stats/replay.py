@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import erfc, exp, isfinite, log, sqrt
+from math import erfc, exp, isfinite, lgamma, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,12 +69,13 @@ class _Replayed:
 
 def poisson_limit(expected: float, tail: float = _BREACH) -> int:
     """Return the smallest k with P(Poisson(expected) > k) <= tail."""
-    term = total = exp(-expected)
-    k = 0
-    while 1.0 - total > tail:
-        k += 1
-        term *= expected / k
-        total += term
+    if expected <= 0:
+        return 0
+    k = int(expected + 12 * sqrt(expected) + 40)  # nothing to speak of lies above
+    above = 0.0
+    while k > 0 and above + (here := exp(k * log(expected) - expected - lgamma(k + 1))) <= tail:
+        above += here
+        k -= 1
     return k
 
 

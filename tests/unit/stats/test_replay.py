@@ -110,6 +110,6 @@ def test_the_report_survives_json():
     assert Calibration.from_dict(Calibration().to_dict()) == Calibration()
 
 
-@pytest.mark.parametrize("expected", [0.5, 3.0, 12.0, 60.0])
+@pytest.mark.parametrize("expected", [0.01, 0.5, 1.0, 3.9, 52.0, 949.0, 1900.0, 250_000.0])
 def test_poisson_limit(expected):
     assert poisson_limit(expected) == scipy.stats.poisson.isf(1e-3, expected)

@@ -182,6 +182,22 @@ def test_a_port_in_use(project):
     assert str(port) in error["what"] + error["where"]
 
 
+def test_doctor_names_a_taken_port_and_knows_its_own_server(project):
+    def checks():
+        _, out, _ = project.call("doctor", "--json")  # exit 1 where another program has the default ports
+        return {check["check"]: check for check in json.loads(out)["checks"]}
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (project.folder / "holdfast.toml").write_text(f"[serve]\nport = {port}\n")
+        assert checks()["inference port"] == {"check": "inference port", "state": "bad", "what": f"{port} is in use"}
+    assert checks()["inference port"]["state"] == "ok"
+    with project.serving() as server:
+        assert server.inference.removesuffix("/v2") in checks()["server"]["what"]
+
+
 def test_replayed_requests_that_are_refused_before_the_first_event_time(project):
     """A replay's clock has not begun yet: refusals and labels must not start it at the wall clock."""
     live, other = releases(project)

@@ -12,7 +12,8 @@ import click
 
 from holdfast.cli.terminal import as_json, note, show, table
 from holdfast.errors import HoldfastError
-from holdfast.workspace import create_workspace, find_workspace, open_workspace
+from holdfast.status.sources import server
+from holdfast.workspace import Workspace, create_workspace, find_workspace, open_workspace
 
 __all__ = ["demo", "doctor", "init"]
 
@@ -90,16 +91,22 @@ def _checks(named: str | None) -> list[dict[str, Any]]:
         key = workspace.keys / "signing.pem"
         safe = not key.exists() or key.stat().st_mode & 0o077 == 0
         found.append(_check("signing key", safe, "readable by you only", f"chmod 600 {key}"))
-        for name, port in (
-            ("inference port", workspace.settings.serve.port),
-            ("control port", workspace.settings.serve.control_port),
-        ):
-            found.append(
-                _check(name, _free(workspace.settings.serve.host, port), f"{port} is free", f"{port} is in use")
-            )
+        found += _ports(workspace)
     except HoldfastError as bad:
         found.append(_check("workspace", good=False, what="", otherwise=str(bad)))
     return found
+
+
+def _ports(workspace: Workspace) -> list[dict[str, Any]]:
+    """The ports that `holdfast serve` will want, or the server that has them."""
+    serving = server(workspace.run)
+    if serving.running:
+        return [_check("server", good=True, what=f"serving at {serving.inference}", otherwise="")]
+    wanted = workspace.settings.serve
+    ports = {"inference port": wanted.port, "control port": wanted.control_port}
+    return [
+        _check(name, _free(wanted.host, port), f"{port} is free", f"{port} is in use") for name, port in ports.items()
+    ]
 
 
 def _check(name: str, good: bool, what: str, otherwise: str) -> dict[str, Any]:  # noqa: FBT001

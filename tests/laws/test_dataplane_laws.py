@@ -13,6 +13,7 @@ from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.prediction import Prediction, Refusal
 from holdfast.predictions.log import encode
 from holdfast.serve.clock import Clock
+from holdfast.serve.codecs import ROWS, TENSORS
 from holdfast.serve.dataplane import ServeState, predict
 from holdfast.serve.plan import LoadedDeployment, LoadedPlan, LoadedRelease, LoadedRoute
 from holdfast.serve.router import pick
@@ -26,6 +27,7 @@ FIELDS = (
     Field(name="new", datatype="BOOL"),
 )
 CONTRACT = Contract(fields=FIELDS, output=Output(task="regression", label="y"))
+CODECS = {"rows": ROWS, "infer": TENSORS}
 NOW = 1_767_225_600_000_000
 
 
@@ -86,7 +88,7 @@ requests = st.one_of(
 
 def asked(body, route):
     state = ServeState(clock=Clock(now=lambda: NOW), max_rows=100)
-    return predict(body, route, "m", "", {}, PLAN, state)
+    return predict(body, CODECS[route], "m", "", {}, PLAN, state)
 
 
 def holds(answer):

@@ -30,6 +30,7 @@ from holdfast.release.trust import trusted_keys
 from holdfast.retrain import load_train, retrain
 from holdfast.serve import dataplane
 from holdfast.serve.clock import Clock
+from holdfast.serve.codecs import ROWS
 from holdfast.serve.plan import NOTHING, load
 from holdfast.server.intake import Intake
 from holdfast.server.keeper import Keeper
@@ -98,7 +99,7 @@ class InProcess:
 
     def _predict(self, rows: Sequence[dict[str, Any]]) -> Any:
         body = msgspec.json.encode({"instances": rows})
-        answer = dataplane.predict(body, "rows", self._world.name, None, {}, self._plan, self._state)
+        answer = dataplane.predict(body, ROWS, self._world.name, None, {}, self._plan, self._state)
         if answer.status != 200 or answer.record is None:
             raise ServeError("the data plane refused a row", answer.body.decode())
         self._writer.append([encode(answer.record)])

@@ -21,7 +21,7 @@ from holdfast.http.pace import Pace
 from holdfast.http.problems import Refused, Reply, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
 from holdfast.predictions.log import encode
-from holdfast.serve import dataplane
+from holdfast.serve import codecs, dataplane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -157,8 +157,8 @@ class App:
         if asked.verb == "label":
             status, told, frames = self._label(asked.name, body)
             return json(status, told, frames)
-        route = asked.verb
-        answer = dataplane.predict(body, route, asked.name, asked.version, request.headers, plan, self._state)
+        codec = _CODECS[asked.verb]
+        answer = dataplane.predict(body, codec, asked.name, asked.version, request.headers, plan, self._state)
         frames = () if answer.record is None else (encode(answer.record),)
         return Reply(answer.status, answer.body, answer.media, answer.headers, frames)
 
@@ -184,7 +184,8 @@ class App:
                 return json(200, dataplane.ready(name, version, plan))
 
 
-_WORK: Final = frozenset({"rows", "infer", "label"})
+_CODECS: Final = {"rows": codecs.ROWS, "infer": codecs.TENSORS}
+_WORK: Final = frozenset({*_CODECS, "label"})
 
 
 def _trouble(bad: Exception) -> Reply:

@@ -1,8 +1,8 @@
 """The only path of logged predictions: bytes and a plan in, an answer and its log record out. Plain and synchronous.
 
 The caller writes the record to the log *before* it lets the answer go (`http` does so once per tick of its event loop). What
-is refused becomes a problem answer and a `Refusal` record, so that refusals too can be watched. Batches of a file take the
-same steps through `predict_table`.
+is refused becomes a problem answer and a `Refusal` record, so that refusals too can be watched. How a door's bytes are read
+and written is the business of its codec (`codecs`). Batches of a file take the same steps through `predict_table`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.columns import Layout
-from holdfast.columns.payloads import Payload, decode_rows, decode_tensors
+from holdfast.columns.payloads import Payload
 from holdfast.core.names import RequestIds
 from holdfast.core.prediction import Prediction, Record, Refusal
-from holdfast.errors import HoldfastError, InvalidInput, MalformedRequest
+from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.predictions.archive import class_columns
-from holdfast.serve.answers import Answered, answer, as_rows, as_tensors
+from holdfast.serve.answers import Answered, answer
 from holdfast.serve.clock import Clock
+from holdfast.serve.codecs import Codec
 from holdfast.serve.metrics import Metrics
 from holdfast.serve.plan import LoadedDeployment, LoadedPlan, LoadedRoute
 from holdfast.serve.records import record
@@ -48,8 +49,6 @@ CHUNK: Final = 1000
 """Rows of a file in one record."""
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
-BINARY: Final = "inference-header-content-length"
-NOT_BINARY: Final = "send JSON data (tritonclient: binary_data=False)"
 Table = Mapping[str, NDArray[Any]]
 
 
@@ -60,6 +59,8 @@ class Answer(NamedTuple):
     body: bytes
     headers: tuple[tuple[str, str], ...]
     record: Record | None
+    error: HoldfastError | None = None
+    """What was wrong, for doors that do not speak problem JSON."""
 
     @property
     def media(self) -> str:
@@ -88,7 +89,7 @@ class ServeState:
 
 def predict(
     body: bytes,
-    route: str,
+    codec: Codec,
     name: str,
     version: str | None,
     headers: Mapping[str, str],
@@ -99,7 +100,7 @@ def predict(
 
     Args:
         body: as it came, unpacked.
-        route: "rows" for the row form, "infer" for the Open Inference Protocol.
+        codec: reads the body and writes the answer.
         name: the deployment.
         version: digest (or its beginning) or track that must answer; without one, the key decides.
         headers: lower-case names.
@@ -112,20 +113,18 @@ def predict(
     deployment = None
     try:
         deployment = plan.deployment(name)
-        if BINARY in headers:
-            raise MalformedRequest("binary tensors are not supported yet", f"header {BINARY}", NOT_BINARY)
-        decode = decode_rows if route == "rows" else decode_tensors
         chosen, payload = _routed(
-            deployment, version, headers, request, lambda layout: decode(body, layout, state.max_rows)
+            deployment, version, headers, request, lambda layout: codec.decode(body, headers, layout, state.max_rows)
         )
         batch = payload.batch
         clock = state.clock.receive(name, batch.times, wall, chosen.release.timestamp)
         found = answer(name, chosen, batch, request=request, client_id=payload.client_id)
-        told = as_rows(found) if route == "rows" else as_tensors(found, payload.outputs)
+        told, said = codec.encode(found, payload)
     except HoldfastError as bad:
         return _refused(bad, deployment, name, request, wall, state)
     logged = _logged(found, wall, clock, began, state)
-    return Answer(200, told, (("X-Holdfast-Release", chosen.release.digest), ("X-Holdfast-Request", request)), logged)
+    headers_out = (("X-Holdfast-Release", chosen.release.digest), ("X-Holdfast-Request", request), *said)
+    return Answer(200, told, headers_out, logged)
 
 
 def predict_table(
@@ -234,7 +233,7 @@ def _refused(
         release=deployment.live.release.digest if deployment is not None else "",
     )
     body = msgspec.json.encode(bad.as_problem() | {"request": request})
-    return Answer(bad.status, body, (("X-Holdfast-Request", request),), refusal if known else None)
+    return Answer(bad.status, body, (("X-Holdfast-Request", request),), refusal if known else None, bad)
 
 
 def _raise_at(bad: InvalidInput, start: int) -> NoReturn:

@@ -22,6 +22,7 @@ from holdfast.core.release import CONTRACT, FORMAT, MODEL, Manifest, ModelSource
 from holdfast.release.bundle import open_release, write
 from holdfast.release.trust import create_key, signer, trusted_keys
 from holdfast.serve.clock import Clock
+from holdfast.serve.codecs import ROWS, TENSORS
 from holdfast.serve.dataplane import Answer, ServeState, predict
 from holdfast.serve.plan import LoadedPlan, load
 
@@ -40,6 +41,7 @@ GARDEN = Contract(
     output=Output(task="binary", label="garden", classes=("false", "true"), label_datatype="BOOL", threshold=0.4),
 )
 INPUTS = (Input("area", "FP64"), Input("rooms", "INT32"), Input("kind", "BYTES"))
+CODECS = {"rows": ROWS, "infer": TENSORS}
 NOW = 1_767_225_600_000_000  # 2026-01-01
 ROW = {"area": 50.0, "rooms": 2, "kind": "flat"}
 
@@ -142,7 +144,7 @@ def ask(plan, state) -> Ask:
         if isinstance(body, list):
             body = {"instances" if route == "rows" else "inputs": body}
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        found = predict(raw, route, name, version, headers, plan, state)
+        found = predict(raw, CODECS[route], name, version, headers, plan, state)
         return found, msgspec.json.decode(found.body)
 
     return asked

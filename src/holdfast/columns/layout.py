@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.columns import files
+from holdfast.columns import arrays, files
 from holdfast.columns.field import Reader, reader
 from holdfast.columns.names import key_text
 from holdfast.columns.times import from_text, time_zone
@@ -65,6 +65,7 @@ class Layout:
         self.names = tuple(self._readers)
         self.required = tuple(field.name for field in contract.features)
         self._optional = any(not r.field.feature for r in self._numeric)
+        self._matrix_kinds = self._kinds_at_once()
         self._timestamp = contract.timestamp.name if contract.timestamp else None
         self._key = contract.key.name if contract.key else None
         self._known, self._needed = frozenset(self.names), frozenset(self.required)
@@ -106,6 +107,40 @@ class Layout:
         if (key := self._key) is not None and key in given:
             keys = [key_text(value) for value in given[key].tolist()]
         return self._finish(numeric, numbers, texts, times, keys)
+
+    def from_arrays(self, columns: Mapping[str, NDArray[Any]], rows: int) -> Batch:
+        """Columns of typed tensors, `rows` values each, checked as strictly as JSON; NaN is a missing number."""
+        self._check_names(columns)
+        numeric = self._given_numeric(columns)
+        numbers = np.empty((len(numeric), rows), dtype=np.float64)
+        for index, found in enumerate(numeric):
+            numbers[index] = arrays.numbers(found, columns[found.name])
+        arrays.check_missing(numeric, numbers)
+        texts = {r.name: r.text(arrays.texts(r, columns[r.name])) for r in self._texts if r.name in columns}
+        times = keys = None
+        if (stamp := self._timestamp) is not None and stamp in columns:
+            times = from_text(arrays.texts(self._readers[stamp], columns[stamp]), self._zone, stamp)
+        if (key := self._key) is not None and key in columns:
+            found = self._readers[key]
+            values = columns[key].tolist() if found in numeric else arrays.texts(found, columns[key])
+            keys = [key_text(value) for value in values]
+        return self._finish(numeric, numbers, texts, times, keys)
+
+    def from_matrix(self, values: NDArray[Any]) -> Batch:
+        """All features in the contract's order as one typed tensor [rows, features]: read at once, whatever their number."""
+        if values.dtype.kind not in self._matrix_kinds:
+            return self.from_arrays(dict(zip(self.required, values.T, strict=True)), len(values))
+        numbers = np.ascontiguousarray(values.T, dtype=np.float64)
+        arrays.check_missing(self._numeric, numbers)
+        return self._finish(self._numeric, numbers, {}, None, None)
+
+    def _kinds_at_once(self) -> str:
+        """Kinds of numpy types of which one matrix of all features needs no look at single columns."""
+        if self.required != tuple(r.name for r in self._numeric) or {"key", "timestamp"} & {
+            mark for r in self._numeric for mark in r.field.marks
+        }:
+            return ""
+        return "iu" if any(r.whole for r in self._numeric) else "fiu"
 
     def _given_numeric(self, columns: Mapping[str, Any]) -> list[Reader]:
         return [r for r in self._numeric if r.name in columns] if self._optional else self._numeric

@@ -29,7 +29,7 @@ def numbers(column: Reader, values: NDArray[Any]) -> NDArray[Any]:
 
 def texts(column: Reader, values: NDArray[Any]) -> list[Any]:
     """Texts, truth values, and the whole numbers that a key may be, as JSON would have them."""
-    found = values.tolist()
+    found: list[Any] = values.tolist()
     if not column.allowed.issuperset(map(type, found)):
         row = next(index for index, value in enumerate(found) if type(value) not in column.allowed)
         raise column.refuse(f"the tensor holds {_KINDS[values.dtype.kind]}", row)
@@ -40,5 +40,5 @@ def check_missing(columns: Sequence[Reader], values: NDArray[np.float64]) -> Non
     """Refuse NaN where the field is not nullable; one row of `values` per column."""
     missing = np.isnan(values)
     if missing.any():
-        for index in np.flatnonzero(missing.any(axis=1)):
+        for index in np.flatnonzero(missing.any(axis=1)).tolist():
             columns[index].check_missing(missing[index])

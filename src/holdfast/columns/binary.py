@@ -77,7 +77,8 @@ def check_shape(name: str, shape: Sequence[int]) -> int:
 
 def _texts(name: str, values: int, raw: bytes | memoryview) -> NDArray[Any]:
     """Length-prefixed texts. Lengths are checked before anything is made of them: nobody gets memory for a claim."""
-    data, at, found = bytes(raw), 0, []
+    data, at = bytes(raw), 0
+    found: list[str] = []
     while at < len(data) and len(found) < values:
         start = at + _LENGTH.size
         end = start + _LENGTH.unpack_from(data, at)[0] if start <= len(data) else start

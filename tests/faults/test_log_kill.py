@@ -27,7 +27,7 @@ while True:
     now = time.time_ns() // 1000
     name = ids.new(now // 1000)
     frame = encode(Prediction(name, "town", "a" * 64, "live", now, now, 1, "", 1, None, None,
-                              {"area": b"\\0" * 8, "kind": ["flat"]}, {"prediction": b"\\0" * 8}))
+                              {"kind": ["flat"]}, {"prediction": b"\\0" * 8}, ("area",), b"\\0" * 8))
     writer.append([frame])
     sys.stdout.write(name + "\\n")
     sys.stdout.flush()

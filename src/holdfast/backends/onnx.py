@@ -8,6 +8,7 @@ in ONNX, so a missing one enters as `core.contract.MISSING_STRING`; a truth valu
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.contract import MISSING_STRING
+from holdfast.core.ports import OneRow
 from holdfast.errors import ReleaseError
 
 # Read at the import that follows.
@@ -32,6 +34,9 @@ _DTYPES: Final[dict[str, Any]] = {
     "tensor(bool)": np.bool_,
 }
 _NUMBER: Final = {"true": 1.0, "false": 0.0, None: np.nan}
+
+_WIDTHS: Final = {"prediction": 1, "probabilities": None}
+"""Columns of an output; None: as the model says."""
 
 Cast = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -59,6 +64,7 @@ class OnnxSession:
     """A loaded model; `run` may be called from several threads at once."""
 
     def __init__(self, session: Any) -> None:
+        self._session = session
         self._run = session.run
         self._inputs = [(one.name, _cast(one.type)) for one in session.get_inputs()]
         self._outputs = [one.name for one in session.get_outputs()]
@@ -69,13 +75,59 @@ class OnnxSession:
         try:
             answers = self._run(self._outputs, feeds)
         except Exception as bad:  # noqa: BLE001 - its errors share no base class
-            raise ReleaseError(
-                f"the model failed on these rows: {str(bad).splitlines()[0][:200]}", next_step="see the rows' values"
-            ) from None
+            raise _failed(bad) from None
         return {
             name: np.asarray(values.reshape(-1) if name == "prediction" else values, dtype=np.float64)
             for name, values in zip(self._outputs, answers, strict=True)
         }
+
+    def bind(self, inputs: Mapping[str, NDArray[Any]], output: str, answer: NDArray[Any]) -> Any:
+        """Memory that `run_bound` reads and writes."""
+        binding = self._session.io_binding()
+        for name, values in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
+        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+        return binding
+
+    def run_bound(self, binding: Any) -> None:
+        """Run on bound memory."""
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as bad:  # noqa: BLE001 - its errors share no base class
+            raise _failed(bad) from None
+
+    def one_row(self, names: tuple[str, ...]) -> OneRow | None:
+        """Bound to memory of its own, a call costs a third of `run`; None if the model reads anything but float64."""
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        alike = {one.name for one in inputs} == set(names) and {one.type for one in inputs} == {"tensor(double)"}
+        if not alike or len(outputs) != 1 or outputs[0].type != "tensor(double)" or outputs[0].name not in _WIDTHS:
+            return None
+        width = _WIDTHS[outputs[0].name] or outputs[0].shape[-1]
+        return _OneRow(self, names, outputs[0].name, width) if isinstance(width, int) else None
+
+
+class _OneRow:
+    """One row at a time through memory that stays; a second thread at the same moment takes the way of many rows."""
+
+    def __init__(self, session: OnnxSession, names: tuple[str, ...], output: str, width: int) -> None:
+        self._session = session
+        self._names = names
+        self._output = output
+        self._row = np.zeros((len(names), 1))
+        self._answer = np.zeros((1, width))
+        self._told = self._answer[:, 0] if output == "prediction" else self._answer
+        self._lock = threading.Lock()
+        self._binding = session.bind({name: self._row[i : i + 1] for i, name in enumerate(names)}, output, self._answer)
+
+    def __call__(self, row: NDArray[np.float64], /) -> NDArray[np.float64]:
+        if not self._lock.acquire(blocking=False):
+            return self._session.run(dict(zip(self._names, row, strict=True)))[self._output]
+        try:
+            self._row[:] = row
+            self._session.run_bound(self._binding)
+            return self._told.copy()
+        finally:
+            self._lock.release()
 
 
 def _cast(kind: str) -> Cast:
@@ -94,6 +146,11 @@ def _cast(kind: str) -> Cast:
         return values if values.dtype == dtype else values.astype(dtype)
 
     return number
+
+
+def _failed(bad: Exception) -> ReleaseError:
+    first = str(bad).splitlines()[0][:200]
+    return ReleaseError(f"the model failed on these rows: {first}", next_step="see the rows' values")
 
 
 def _text(values: NDArray[Any]) -> NDArray[Any]:

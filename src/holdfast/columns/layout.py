@@ -33,19 +33,30 @@ class Batch(msgspec.Struct, frozen=True):
     """Rows that keep the contract."""
 
     rows: int
-    table: Table
-    """Every feature, and what else was given and is neither timestamp nor key: float64 or object arrays, [rows] each."""
+    names: tuple[str, ...]
+    """Of the numeric columns."""
+    numbers: NDArray[np.float64]
+    """The numeric columns: [columns, rows]; NaN = missing."""
+    texts: Table
+    """All other columns: object arrays of str and None, [rows] each."""
     times: NDArray[np.int64] | None
     """Event time in microseconds UTC (`times.NO_TIME` where missing); None if no column carries it."""
     keys: list[str | None] | None
     flags: dict[str, int]
     """Values outside range or categories, by field; only fields that have some."""
 
+    @property
+    def table(self) -> Table:
+        """Every feature, and what else was given and is neither timestamp nor key: float64 or object arrays, [rows] each."""
+        return {**dict(zip(self.names, self.numbers, strict=True)), **self.texts}
+
     def take(self, rows: NDArray[np.int64]) -> Batch:
         """Some of the rows; flags are left out, as they are counts of the whole."""
         return Batch(
             len(rows),
-            {name: values[rows] for name, values in self.table.items()},
+            self.names,
+            self.numbers[:, rows],
+            {name: values[rows] for name, values in self.texts.items()},
             None if self.times is None else self.times[rows],
             None if self.keys is None else [self.keys[row] for row in rows.tolist()],
             {},
@@ -64,6 +75,8 @@ class Layout:
         self._bounds = _bounds(self._numeric)
         self.names = tuple(self._readers)
         self.required = tuple(field.name for field in contract.features)
+        names = tuple(r.name for r in self._numeric)
+        self._numeric_names = self.required if names == self.required else names
         self._optional = any(not r.field.feature for r in self._numeric)
         self._matrix_kinds = self._kinds_at_once()
         self._timestamp = contract.timestamp.name if contract.timestamp else None
@@ -174,10 +187,8 @@ class Layout:
             found = self._readers[name]
             if found.known is not None and not found.known.issuperset(values):
                 flags[name] = found.flag_texts(values)
-        table = {r.name: column for r, column in zip(numeric, numbers, strict=True)}
-        if texts:
-            table |= texts
-        return Batch(_rows(numbers, texts, times, keys), table, times, keys, flags)
+        names = self._numeric_names if numeric is self._numeric else tuple(r.name for r in numeric)
+        return Batch(_rows(numbers, texts, times, keys), names, numbers, texts, times, keys, flags)
 
     def _flag_numbers(self, numeric: list[Reader], numbers: NDArray[np.float64]) -> dict[str, int]:
         """Compare all columns with their bounds at once; look closer only where something lies outside."""

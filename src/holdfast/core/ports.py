@@ -34,6 +34,7 @@ __all__ = [
     "Labels",
     "ModelRegistry",
     "Monitors",
+    "OneRow",
     "Runtime",
     "Session",
     "StoredLabel",
@@ -233,6 +234,14 @@ class Tables(Protocol):
         ...
 
 
+class OneRow(Protocol):
+    """Answers single rows."""
+
+    def __call__(self, row: np.ndarray, /) -> np.ndarray:
+        """The features of one row [k, 1] in; its prediction [1] or probabilities [1, k] out, float64."""
+        ...
+
+
 class Session(Protocol):
     """A loaded model."""
 
@@ -240,6 +249,10 @@ class Session(Protocol):
         """Feature columns [n] in (float64, or object arrays of str/None), outputs by name: prediction [n] or
         probabilities [n, k], float64.
         """
+        ...
+
+    def one_row(self, names: tuple[str, ...]) -> OneRow | None:
+        """The quickest way for one row whose features are all numbers, in this order; None if there is none."""
         ...
 
 

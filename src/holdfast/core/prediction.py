@@ -14,8 +14,8 @@ __all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal"]
 class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
     """One answered request: `rows` predictions, column-wise.
 
-    `columns` and `outputs` hold float64 little-endian bytes for numbers (NaN = missing) and lists of strings (None =
-    missing) for everything else, in the contract's order; dropped fields are absent.
+    Numeric fields stand in one float64 matrix (`numbers`), all others in `columns`, in the contract's order; dropped fields
+    are absent.
     """
 
     request: str
@@ -32,9 +32,14 @@ class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False
     times: list[int] | None
     """Event time per row, microseconds UTC; None: all at `clock`."""
     keys: list[str | None] | None
-    columns: dict[str, bytes | list[str | None]]
+    columns: dict[str, list[str | None]]
+    """Fields that are no numbers, and hashed ones; None = missing."""
     outputs: dict[str, bytes | list[str]]
-    """`prediction` [n] or `probabilities` [n*k] as float64 bytes; `label` as strings for classifiers."""
+    """`prediction` [n] or `probabilities` [n*k] as float64 little-endian bytes; `label` as strings for classifiers."""
+    names: tuple[str, ...] = ()
+    """Of the numeric fields."""
+    numbers: bytes = b""
+    """Their values: float64 little-endian, all rows of the first field, then all rows of the next; NaN = missing."""
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="r"):

@@ -22,7 +22,7 @@ from holdfast.core.ports import Database, Tables
 from holdfast.core.prediction import Prediction
 from holdfast.predictions import log as wal
 from holdfast.predictions.compact import position
-from holdfast.predictions.windows import Recipe, column, event_times
+from holdfast.predictions.windows import Recipe, event_times, input_columns
 
 __all__ = ["META", "archive", "class_columns", "files", "input_column", "retain"]
 
@@ -154,9 +154,8 @@ def _table(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, V
         "key": _strings(keys),
         "client_id": _repeat([record.client_id for record in records], rows),
     }
-    for name in dict.fromkeys(name for record in records for name in record.columns):
-        numeric = any(isinstance(record.columns.get(name), bytes) for record in records)
-        table[_free(input_column(name), table)] = column(records, name, numeric=numeric)
+    for name, values in input_columns(records).items():
+        table[_free(input_column(name), table)] = values
     return table | _outputs(records, classes)
 
 

@@ -44,8 +44,8 @@ __all__ = [
 _HEAD: Final = struct.Struct("<II")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
-_START: Final = re.compile(rb"[\x90-\x9f]\xa1[a-z]")
-"""How every payload begins: a short msgpack array whose first item is the one-letter tag of the record."""
+_START: Final = re.compile(rb"(?:[\x90-\x9f]|\xdc\x00.)\xa1[a-z]", re.DOTALL)
+"""How every payload begins: a msgpack array of less than 256 items whose first item is the one-letter tag of the record."""
 WAL: Final = ".wal"
 """Beside the deployments' folders; no deployment can be called so."""
 CHUNK: Final = 1 << 20

@@ -21,7 +21,7 @@ from holdfast.core.prediction import Prediction
 from holdfast.errors import UsageError
 from holdfast.predictions import log as wal
 from holdfast.predictions.archive import class_columns, files, input_column
-from holdfast.predictions.windows import Recipe, event_times
+from holdfast.predictions.windows import Recipe, event_times, matrix
 
 __all__ = ["Predictions", "Row"]
 
@@ -224,7 +224,7 @@ class Predictions:
 
 
 def _rows_of(record: Prediction, classes: Sequence[str], only: Collection[int] | None) -> Iterable[Row]:
-    inputs = {name: _cells(values) for name, values in record.columns.items()}
+    inputs: dict[str, list[Any]] = {**dict(zip(record.names, matrix(record).tolist(), strict=True)), **record.columns}
     outputs: dict[str, list[Any]] = {}
     for name, values in record.outputs.items():
         cells = _cells(values)

@@ -21,7 +21,7 @@ from holdfast.core.profile import CONFIDENCE, LOSS, OUTPUT, RESIDUAL, Profile, W
 from holdfast.core.window import Stream, Window
 from holdfast.stats.counts import ColumnSpec, Counts
 
-__all__ = ["Recipe", "column", "cut", "event_times", "pack", "place", "recipe"]
+__all__ = ["Recipe", "cut", "event_times", "input_columns", "matrix", "pack", "place", "recipe"]
 
 Values = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -76,16 +76,36 @@ def clocks_at(record: Prediction) -> Integers:
     return np.maximum.accumulate(np.array(record.times, dtype=np.int64))
 
 
-def column(records: Sequence[Prediction], name: str, *, numeric: bool) -> Values:
-    """One input column over all rows of the records; what a record does not have is missing."""
-    if numeric:
-        parts = (_numbers(record.columns.get(name), record.rows) for record in records)
-        return np.frombuffer(b"".join(parts), dtype="<f8")
-    lists = (record.columns.get(name) for record in records)
-    values: list[str | None] = []
-    for found, record in zip(lists, records, strict=True):
-        values.extend(found if isinstance(found, list) else itertools.repeat(None, record.rows))
-    return np.array(values, dtype=object)
+def matrix(record: Prediction) -> NDArray[np.float64]:
+    """The numeric fields of a record: [fields, rows]."""
+    return np.frombuffer(record.numbers, dtype="<f8").reshape(len(record.names), record.rows)
+
+
+def input_columns(records: Sequence[Prediction]) -> dict[str, Values]:
+    """All input columns over all rows of the records; what a record does not have is missing."""
+    total = sum(record.rows for record in records)
+    table: dict[str, Values] = {}
+    at = 0
+    for names, alike in itertools.groupby(records, key=lambda record: record.names):
+        group = list(alike)
+        if not names:
+            part = np.empty((0, sum(record.rows for record in group)))
+        elif all(record.rows == 1 for record in group):
+            part = np.frombuffer(b"".join(record.numbers for record in group), dtype="<f8")
+            part = part.reshape(len(group), len(names)).T
+        else:
+            part = np.concatenate([matrix(record) for record in group], axis=1)
+        for name, values in zip(names, part, strict=True):
+            if name not in table:
+                table[name] = np.full(total, np.nan)
+            table[name][at : at + values.size] = values
+        at += part.shape[1]
+    for name in dict.fromkeys(name for record in records for name in record.columns):
+        texts: list[str | None] = []
+        for record in records:
+            texts.extend(record.columns.get(name) or itertools.repeat(None, record.rows))
+        table[name] = np.array(texts, dtype=object)
+    return table
 
 
 def cut(
@@ -189,12 +209,16 @@ def _refused(rule: WindowRule, records: Sequence[Prediction | Refusal], seen: in
 
 
 def _table(what: Recipe, records: list[Prediction]) -> dict[str, Values]:
-    table = {
-        spec.name: column(records, spec.name, numeric=what.contract.field(spec.name).numeric) for spec in what.inputs
-    }
+    given = input_columns(records)
+    rows = sum(record.rows for record in records)
+    table = {spec.name: given.get(spec.name, _missing(what.contract, spec.name, rows)) for spec in what.inputs}
     for spec in what.outputs:
         table[spec.name] = _output(what.contract, records, spec.name)
     return table
+
+
+def _missing(contract: Contract, name: str, rows: int) -> Values:
+    return np.full(rows, np.nan) if contract.field(name).numeric else np.full(rows, None, dtype=object)
 
 
 def _output(contract: Contract, records: list[Prediction], name: str) -> Values:
@@ -207,10 +231,6 @@ def _output(contract: Contract, records: list[Prediction], name: str) -> Values:
     shares = np.frombuffer(b"".join(_bytes(record.outputs["probabilities"]) for record in records), dtype="<f8")
     shares = shares.reshape(-1, len(output.classes))
     return shares.max(axis=1) if name == CONFIDENCE else shares[:, 1]
-
-
-def _numbers(found: bytes | list[str | None] | None, rows: int) -> bytes:
-    return found if isinstance(found, bytes) else np.full(rows, np.nan, dtype="<f8").tobytes()
 
 
 def _bytes(found: bytes | list[str]) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from holdfast.columns import Batch
 from holdfast.core.contract import Output
 from holdfast.errors import InvalidInput, MalformedRequest
-from holdfast.serve.plan import LoadedRoute
+from holdfast.serve.plan import LoadedRelease, LoadedRoute
 
 __all__ = ["Answered", "answer", "as_rows", "as_tensors"]
 
@@ -47,14 +47,19 @@ class Answered(msgspec.Struct, frozen=True):
 def answer(deployment: str, route: LoadedRoute, batch: Batch, *, request: str, client_id: str) -> Answered:
     """Run the model; refuses a row for which it has no finite answer."""
     output = route.release.contract.output
-    name = "prediction" if output.task == "regression" else "probabilities"
-    numbers = route.release.session.run(batch.table)[name]
-    total = float(numbers.sum())
+    numbers = _run(route.release, batch, "prediction" if output.task == "regression" else "probabilities")
+    total = float(numbers.sum()) if numbers.size > 1 else numbers.item()
     if total - total != 0.0 and not (finite := np.isfinite(numbers)).all():  # only infinity and NaN do the first
         row = int(np.argmin(finite.reshape(batch.rows, -1).all(axis=1)))
         raise InvalidInput("the model has no finite answer", next_step="look at the row's values", row=row)
     labels = None if output.task == "regression" else _labels(output, numbers)
     return Answered(deployment, route, request, client_id, batch, numbers, labels)
+
+
+def _run(release: LoadedRelease, batch: Batch, name: str) -> NDArray[np.float64]:
+    if batch.rows == 1 and batch.names is release.layout.required and release.one_row is not None:
+        return release.one_row(batch.numbers)
+    return release.session.run(batch.table)[name]
 
 
 def _labels(output: Output, numbers: NDArray[np.float64]) -> list[str]:

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from holdfast.columns import Layout
 from holdfast.core.contract import Contract, Field
 from holdfast.core.deployment import Plan, Track
 from holdfast.core.names import short
-from holdfast.core.ports import Runtime, Session
+from holdfast.core.ports import OneRow, Runtime, Session
 from holdfast.errors import NotFound, ReleaseError
 from holdfast.release.bundle import Release
 
@@ -27,6 +27,15 @@ __all__ = ["NOTHING", "LoadedDeployment", "LoadedPlan", "LoadedRelease", "Loaded
 
 FEWEST: Final = 4
 """Characters of a digest that name a version."""
+
+
+class Kept(NamedTuple):
+    """What the log keeps of a batch: numeric columns by row of its matrix (None: all), texts, and what is hashed."""
+
+    names: tuple[str, ...]
+    rows: NDArray[np.intp] | None
+    texts: frozenset[str]
+    hashed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,10 +47,28 @@ class LoadedRelease:
     layout: Layout
     session: Session
 
+    def kept(self, names: tuple[str, ...]) -> Kept:
+        """What the log keeps of the inputs when these numeric columns are given."""
+        found = self._kept.get(names)
+        if found is None:
+            logged = {f.name: f.logged for f in self.contract.fields}
+            plain = tuple(name for name in names if logged[name] == "keep")
+            found = self._kept[names] = Kept(
+                names=plain,
+                rows=None if plain == names else np.array([names.index(name) for name in plain], dtype=np.intp),
+                texts=frozenset(f.name for f in self.contract.fields if not f.numeric and f.logged == "keep"),
+                hashed=tuple(name for name, how in logged.items() if how == "hash"),
+            )
+        return found
+
     @cached_property
-    def kept(self) -> tuple[tuple[str, bool, bool], ...]:
-        """What the log keeps of the inputs: name, whether numeric, whether hashed."""
-        return tuple((f.name, f.numeric, f.logged == "hash") for f in self.contract.fields if f.logged != "drop")
+    def _kept(self) -> dict[tuple[str, ...], Kept]:
+        return {}
+
+    @cached_property
+    def one_row(self) -> OneRow | None:
+        """Answers a single row of nothing but numbers; None where the model reads texts or has no quicker way."""
+        return self.session.one_row(self.layout.required)
 
     @cached_property
     def key_policy(self) -> str:

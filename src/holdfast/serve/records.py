@@ -31,15 +31,14 @@ KEY_FILE: Final = "hash.key"
 def record(answered: Answered, *, received: int, clock: int, latency_us: int, hash_key: bytes) -> Prediction:
     """The log's record of an answered batch."""
     batch, release = answered.batch, answered.route.release
-    columns: dict[str, bytes | list[str | None]] = {}
-    for name, numeric, secret in release.kept:
-        values = batch.table.get(name)
-        if values is None:
-            continue
-        if secret:
-            columns[name] = hashed(values.tolist(), hash_key)
-        else:
-            columns[name] = values.tobytes() if numeric else values.tolist()
+    kept = release.kept(batch.names)
+    numbers = batch.numbers if kept.rows is None else batch.numbers[kept.rows]
+    columns: dict[str, list[str | None]] = {
+        name: batch.texts[name].tolist() for name in kept.texts & batch.texts.keys()
+    }
+    for name in kept.hashed:
+        if name in batch.names or name in batch.texts:
+            columns[name] = hashed(batch.table[name].tolist(), hash_key)
     outputs: dict[str, bytes | list[str]] = {answered.name: answered.numbers.tobytes()}
     if answered.labels is not None:
         outputs["label"] = answered.labels
@@ -57,6 +56,8 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
         keys=_keys(batch, release.key_policy, hash_key),
         columns=columns,
         outputs=outputs,
+        names=kept.names,
+        numbers=numbers.tobytes(),
     )
 
 

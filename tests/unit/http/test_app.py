@@ -50,6 +50,9 @@ class Sum:
     def load(self, model, *, threads=1):
         return self
 
+    def one_row(self, names):
+        return None
+
     def run(self, columns):
         self.asked.release()
         assert self.gate.wait(30)

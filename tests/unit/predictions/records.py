@@ -70,10 +70,9 @@ def prediction(
             "rows": n,
             "times": times,
             "keys": None,
-            "columns": {
-                "area": np.asarray(area, dtype="<f8").tobytes(),
-                "kind": [["flat", "house", None, "boat"][i % 4] for i in range(n)],
-            },
+            "columns": {"kind": [["flat", "house", None, "boat"][i % 4] for i in range(n)]},
+            "names": ("area",),
+            "numbers": np.asarray(area, dtype="<f8").tobytes(),
             "outputs": {"prediction": np.nan_to_num(np.asarray(area, dtype="<f8") / 2).tobytes()},
         }
         | over

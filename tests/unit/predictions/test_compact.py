@@ -157,13 +157,13 @@ def test_a_dead_writer_is_archived_whole_and_forgotten(tmp_path: Path):
 def test_fields_named_like_our_columns(tmp_path: Path):
     tables, database = DuckTables(), MemoryDatabase()
     writer = Writer(tmp_path, "w0", segment_bytes=1 << 20)
-    columns = {name: [name] for name in ("Row", "month", "p_x", "Area", "area")}
+    columns = {name: [name] for name in ("Row", "month", "p_x", "Area")}
     writer.append([encode(prediction([T0], columns=columns))])
     writer.close()
     counted(tmp_path, database=database)
     archive(database, tmp_path, tables, {RELEASE: TIMED}.get)
     table = tables.read(files(tmp_path, "town")[0])
-    assert {"input.Row", "input.month", "input.p_x", "Area", "area_", "row"} <= set(table)
+    assert {"input.Row", "input.month", "input.p_x", "area", "Area_", "row"} <= set(table)
 
 
 def test_retention_is_by_event_time(tmp_path: Path):

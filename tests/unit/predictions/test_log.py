@@ -74,11 +74,11 @@ def test_a_damaged_frame_is_counted_and_the_rest_is_read(tmp_path: Path, where: 
 def test_an_unfinished_frame_is_not_searched_for_frames(tmp_path: Path):
     writer = Writer(tmp_path, "w0", segment_bytes=1 << 20)
     inner = encode(prediction([T0]))
-    outer = encode(prediction([T0], columns={"area": inner, "kind": ["flat"]}))
+    outer = encode(prediction([T0], outputs={"prediction": inner}))
     writer.append([outer[:-10]])
     [segment] = segments(tmp_path)
     assert read(segment) == ([], 0, 0)
-    assert [e.record.columns["area"] for e in read_all(tmp_path, [outer])] == [inner]
+    assert [e.record.outputs["prediction"] for e in read_all(tmp_path, [outer])] == [inner]
 
 
 def read_all(tmp_path: Path, frames: list[bytes]):

@@ -45,7 +45,8 @@ def test_a_row_is_answered_and_recorded(ask, digests):
     assert (record.request, record.client_id, record.rows) == (told["request"], "mine", 1)
     assert (record.received, record.clock, record.times) == (NOW, NOW, [NOW - 86_400_000_000])
     assert record.keys == ["a7"]
-    assert numbers(record.columns["area"]) == [50.0]
+    assert numbers(record.numbers) == [50.0, 2.0]
+    assert record.names == ("area", "rooms")
     assert record.columns["kind"] == ["flat"]
     assert numbers(record.outputs["prediction"]) == [prediction["prediction"]]
     assert encode(record)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from operator import gt, lt
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from holdfast.columns.field import Reader, reader
 from holdfast.columns.names import key_text
 from holdfast.columns.times import from_text, time_zone
 from holdfast.core.contract import Contract
-from holdfast.errors import InvalidInput
+from holdfast.errors import InvalidInput, MalformedRequest
 
 __all__ = ["Batch", "Layout", "Table"]
 
@@ -79,6 +80,11 @@ class Layout:
         self._numeric_names = self.required if names == self.required else names
         self._optional = any(not r.field.feature for r in self._numeric)
         self._matrix_kinds = self._kinds_at_once()
+        self._flat_types = frozenset[type]()
+        if self._matrix_kinds:
+            self._flat_types = frozenset.intersection(*(r.allowed for r in self._numeric))
+        self._lows, self._highs = [r.low for r in self._numeric], [r.high for r in self._numeric]
+        self._alike = len({field.datatype for field in contract.features}) == 1
         self._timestamp = contract.timestamp.name if contract.timestamp else None
         self._key = contract.key.name if contract.key else None
         self._known, self._needed = frozenset(self.names), frozenset(self.required)
@@ -141,11 +147,36 @@ class Layout:
 
     def from_matrix(self, values: NDArray[Any]) -> Batch:
         """All features in the contract's order as one typed tensor [rows, features]: read at once, whatever their number."""
+        if values.shape[1] != len(self.required) or not self._alike:
+            raise MalformedRequest(
+                f"one tensor of {values.shape[1]} columns is not the {len(self.required)} features",
+                "inputs, shape",
+                "send all features, of one datatype, or one tensor per column",
+            )
         if values.dtype.kind not in self._matrix_kinds:
             return self.from_arrays(dict(zip(self.required, values.T, strict=True)), len(values))
         numbers = np.ascontiguousarray(values.T, dtype=np.float64)
         arrays.check_missing(self._numeric, numbers)
         return self._finish(self._numeric, numbers, {}, None, None)
+
+    def from_flat(self, values: list[Any], rows: int) -> Batch | None:
+        """All features of all rows as JSON values, row by row; None where single columns must be looked at."""
+        kinds = set(map(type, values))
+        if not kinds <= self._flat_types:
+            return None
+        try:
+            numbers = np.array(values, dtype=np.float64)
+        except OverflowError:
+            return None
+        if rows > 1:
+            return self._finish(self._numeric, numbers.reshape(rows, -1).T, {}, None, None)
+        if len(kinds) > 1:  # None, which cannot be compared, is NaN by now
+            values = numbers.tolist()
+        numbers = numbers.reshape(-1, 1)
+        flags: dict[str, int] = {}
+        if any(map(lt, values, self._lows)) or any(map(gt, values, self._highs)):
+            flags = self._flag_numbers(self._numeric, numbers)
+        return Batch(1, self.required, numbers, {}, None, None, flags)
 
     def _kinds_at_once(self) -> str:
         """Kinds of numpy types of which one matrix of all features needs no look at single columns."""

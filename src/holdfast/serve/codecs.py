@@ -11,8 +11,10 @@ from typing import Final, Protocol
 
 from holdfast.columns import Layout
 from holdfast.columns.payloads import Payload, decode_rows, decode_tensors
-from holdfast.errors import MalformedRequest
+from holdfast.columns.quick import quick_row, quick_tensors
+from holdfast.columns.tensors import decode_binary
 from holdfast.serve.answers import Answered, as_rows, as_tensors
+from holdfast.serve.packed import as_binary
 
 __all__ = ["ROWS", "TENSORS", "Codec", "Headers"]
 
@@ -36,25 +38,26 @@ class _Rows:
     """The row form for people."""
 
     def decode(self, body: bytes, headers: Mapping[str, str], layout: Layout, max_rows: int) -> Payload:
-        return decode_rows(body, layout, max_rows)
+        plain = quick_row(body, layout)
+        return Payload(*plain) if plain else decode_rows(body, layout, max_rows)
 
     def encode(self, answered: Answered, payload: Payload) -> tuple[bytes, Headers]:
         return as_rows(answered), ()
 
 
 class _Tensors:
-    """The Open Inference Protocol over REST."""
+    """The Open Inference Protocol over REST, in JSON and with tensors as bytes behind it."""
 
     def decode(self, body: bytes, headers: Mapping[str, str], layout: Layout, max_rows: int) -> Payload:
         if BINARY in headers:
-            raise MalformedRequest(
-                "binary tensors are not supported yet",
-                f"header {BINARY}",
-                "send JSON data (tritonclient: binary_data=False)",
-            )
-        return decode_tensors(body, layout, max_rows)
+            return decode_binary(body, headers[BINARY], layout, max_rows)
+        plain = quick_tensors(body, layout, max_rows)
+        return Payload(*plain) if plain else decode_tensors(body, layout, max_rows)
 
     def encode(self, answered: Answered, payload: Payload) -> tuple[bytes, Headers]:
+        if payload.binary:
+            told, json = as_binary(answered, payload)
+            return told, ((BINARY, str(json)),)
         return as_tensors(answered, payload.outputs), ()
 
 

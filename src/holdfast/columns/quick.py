@@ -1,0 +1,85 @@
+"""The plain case of a request, read in a tenth of the time: all features are numbers and nothing is wrong or unusual.
+
+Whatever is not plain gives None, and the caller takes the long way (`payloads`), which finds out what is wrong and where.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from holdfast.columns.layout import Batch, Layout
+
+__all__ = ["quick_row", "quick_tensors"]
+
+KINDS: Final = frozenset({"FP64", "FP32", "INT64", "INT32"})
+COLUMN: Final = ((1,), (1, 1))
+MAX_ID: Final = 200
+
+
+class _Tensor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[Any]
+
+
+class _Tensors(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    inputs: list[_Tensor]
+    id: str = ""
+
+
+class _Rows(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    instances: list[dict[str, Any]]
+    id: str = ""
+
+
+_TENSORS: Final = msgspec.json.Decoder(_Tensors)
+_ROWS: Final = msgspec.json.Decoder(_Rows)
+
+
+def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
+    """One tensor [n, k] of all features, or one row as a tensor per feature in the contract's order."""
+    try:
+        asked = _TENSORS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    inputs = asked.inputs
+    if len(asked.id) > MAX_ID or not inputs:
+        return None
+    if len(inputs) == 1:
+        [only] = inputs
+        if len(only.shape) != 2 or only.datatype not in KINDS:
+            return None
+        rows, width = only.shape
+        if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:
+            return None
+        batch = layout.from_flat(only.data, rows)
+    else:
+        values = []
+        for one, name in zip(inputs, layout.required, strict=False):
+            if one.name != name or one.shape not in COLUMN or one.datatype not in KINDS or len(one.data) != 1:
+                return None
+            values += one.data
+        batch = layout.from_flat(values, 1) if len(values) == len(inputs) == len(layout.required) else None
+    return None if batch is None else (batch, asked.id)
+
+
+def quick_row(body: bytes, layout: Layout) -> tuple[Batch, str] | None:
+    """One row that has every feature and nothing else."""
+    try:
+        asked = _ROWS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(asked.instances) != 1 or len(asked.id) > MAX_ID:
+        return None
+    [row] = asked.instances
+    if len(row) != len(layout.required):
+        return None
+    try:
+        values = [row[name] for name in layout.required]
+    except KeyError:
+        return None
+    batch = layout.from_flat(values, 1)
+    return None if batch is None else (batch, asked.id)

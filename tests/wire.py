@@ -10,6 +10,7 @@ from holdfast.http.port import InferencePort
 from holdfast.http.problems import Reply
 from holdfast.http.protocol import Connection
 from holdfast.http.reader import Limits, Request
+from holdfast.predictions.journal import Journal
 
 
 class Line(asyncio.Transport):
@@ -98,12 +99,20 @@ def echo(request: Request, later: Callable[[Reply], None]) -> Reply | None:
     return None
 
 
+class Pages:
+    """What a journal writes on: calls `append`."""
+
+    def __init__(self, append):
+        self.append = append
+
+
 class Wire:
     """An inference port, and clients on lines."""
 
     def __init__(self, handle=echo, append=None, limits: Limits | None = None) -> None:
         self.log: list[list[bytes]] = []
-        self.port = InferencePort(handle, append or self.log.append, limits or Limits())
+        self.writer = Pages(append or self.log.append)
+        self.port = InferencePort(handle, Journal(self.writer).commit, limits or Limits())
         self.port.sweep(0.0)
 
     def client(self) -> tuple[Connection, Line]:

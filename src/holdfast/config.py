@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -59,8 +59,10 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days of predictions kept, by event time; 0 keeps everything."""
     segment_mb: float = 32.0
     """A write-ahead segment is closed and turned into Parquet at this size in MiB."""
-    fsync: bool = False
-    """Also survive power loss (fdatasync per write), not only a killed process."""
+    durability: Literal["process", "machine"] = "process"
+    """What an acknowledged prediction survives: a killed process, or also a power cut (fdatasync, in groups)."""
+    when_full: Literal["refuse", "serve"] = "refuse"
+    """Disk full: answer 503, or answer without logging; what was not logged is counted in `status` and `/metrics`."""
 
 
 class Monitor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

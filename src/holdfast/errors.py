@@ -13,6 +13,10 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
     │   ├── MalformedRequest  not the protocol at all: broken JSON          400
     │   └── TooLarge          more than this server takes at once           413
     ├── Overloaded            shed early; try again later                   503
+    │   ├── TooMany           over this key's rate or daily budget          429
+    │   └── TooLate           not answered within the caller's deadline     504
+    ├── Unauthorized          no key, or none that is known                 401
+    ├── Forbidden             the key is not for this                       403
     ├── RegistryError         the model registry or the model file
     │   └── UntrustedPickle   a pickle without the user's explicit word
     ├── BuildError            a release could not be built
@@ -24,6 +28,7 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
     ├── WorkspaceError        workspace missing, damaged or from a newer version
     ├── GateRefused           a gate, check or alarm says no                exit 3
     └── ServeError            port in use, server not running, log not writable
+        └── LogFull           no space left for the prediction log
 """
 
 from __future__ import annotations
@@ -34,9 +39,11 @@ from typing import ClassVar
 __all__ = [
     "BuildError",
     "Conflict",
+    "Forbidden",
     "GateRefused",
     "HoldfastError",
     "InvalidInput",
+    "LogFull",
     "MalformedRequest",
     "MissingExtra",
     "NotFound",
@@ -47,6 +54,9 @@ __all__ = [
     "ServeError",
     "Tampered",
     "TooLarge",
+    "TooLate",
+    "TooMany",
+    "Unauthorized",
     "Unconvertible",
     "Untrusted",
     "UntrustedPickle",
@@ -167,6 +177,37 @@ class Overloaded(HoldfastError):
 
     code = "HF310"
     status = 503
+    retry_s: int = 1
+    """When it is worth trying again (`Retry-After`); 0: never with this request."""
+
+
+class TooMany(Overloaded):
+    """More than this key may ask: its rate, or its rows of the day."""
+
+    code = "HF311"
+    status = 429
+
+
+class TooLate(Overloaded):
+    """The caller's deadline passed before the answer was there."""
+
+    code = "HF312"
+    status = 504
+    retry_s = 0
+
+
+class Unauthorized(HoldfastError):
+    """No key came with the request, or none that this server knows."""
+
+    code = "HF330"
+    status = 401
+
+
+class Forbidden(HoldfastError):
+    """The key is known, and not for this."""
+
+    code = "HF331"
+    status = 403
 
 
 class RegistryError(HoldfastError):
@@ -239,3 +280,13 @@ class ServeError(HoldfastError):
 
     code = "HF900"
     status = 503
+
+
+class LogFull(ServeError):
+    """The disk has no space for the prediction log; `fitted` of the records still went in whole."""
+
+    code = "HF901"
+
+    def __init__(self, what: str, where: str = "", next_step: str = "", *, fitted: int = 0) -> None:
+        super().__init__(what, where, next_step)
+        self.fitted = fitted

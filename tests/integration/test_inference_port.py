@@ -7,7 +7,8 @@ import uvloop
 
 from holdfast.http.port import serve
 from holdfast.http.reader import Limits
-from wire import answers, echo, get, post
+from holdfast.predictions.journal import Journal
+from wire import Pages, answers, echo, get, post
 
 
 def on_a_socket(story, handle=echo, limits=None):
@@ -17,7 +18,7 @@ def on_a_socket(story, handle=echo, limits=None):
         log = []
         listener = socket.create_server(("127.0.0.1", 0))
         place = listener.getsockname()
-        port = await serve(listener, handle, log.extend, limits or Limits())
+        port = await serve(listener, handle, Journal(Pages(log.extend)).commit, limits or Limits())
         await story(port, log, lambda: asyncio.open_connection(*place))
         await port.drain(0.2)
 

@@ -2,7 +2,8 @@
 
 A *tick* is what the loop does between two waits for the network. Its answers are held until everything that is ready has been
 read; then their log frames are appended with one write, and only then do they go out: no acknowledged prediction is lost
-when the process is killed. If the log cannot be written, those requests are answered 503 with the reason.
+when the process is killed. If the log cannot be written, those requests are answered 503 with the reason. Where the log must
+reach the disk first, the loop goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from holdfast.errors import HoldfastError, ServeError
 from holdfast.http.problems import problem
 from holdfast.http.protocol import Connection
 from holdfast.http.reader import Limits, Meter
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from holdfast.errors import HoldfastError
     from holdfast.http.problems import Reply
     from holdfast.http.reader import Request
+
+    Commit = Callable[[list[bytes], Callable[[HoldfastError | None], None]], None]
 
 __all__ = ["InferencePort", "serve"]
 
@@ -37,13 +40,13 @@ class InferencePort:
 
     Args:
         handle: the application; gives the reply, or None and calls its second argument later. Never raises.
-        append: writes log frames or raises; `predictions.log.Writer.append`.
+        commit: logs frames and calls its second argument when they are safe; `predictions.journal.Journal.commit`.
     """
 
     def __init__(
         self,
         handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
-        append: Callable[[list[bytes]], None],
+        commit: Commit,
         limits: Limits = Limits(),  # noqa: B008 - immutable
     ) -> None:
         self.handle = handle
@@ -51,7 +54,7 @@ class InferencePort:
         self.draining = False
         self.meter = Meter()
         self.connections: set[Connection] = set()
-        self._append = append
+        self._commit = commit
         self._waiting: list[Connection] = []
         self._loop = asyncio.get_running_loop()
         self._acceptor: asyncio.Server | None = None
@@ -80,19 +83,15 @@ class InferencePort:
 
     def _end_of_tick(self) -> None:
         waiting, self._waiting = self._waiting, []
-        frames = [frame for connection in waiting for frame in connection.frames]
-        unlogged: Reply | None = None
-        if frames:
-            try:
-                self._append(frames)
-            except HoldfastError as bad:
-                unlogged = problem(bad)
-            except Exception as bad:  # noqa: BLE001 - whatever it was: what is not logged is not answered
-                unlogged = problem(
-                    ServeError(f"the prediction log cannot be written: {bad}", "", "see the server's messages")
-                )
-        for connection in waiting:
-            connection.release(unlogged)
+        batch = [(connection, connection.take()) for connection in waiting]
+        frames = [frame for _, held in batch for one in held if one.reply is not None for frame in one.reply.frames]
+
+        def safe(bad: HoldfastError | None) -> None:
+            unlogged = None if bad is None else problem(bad)
+            for connection, held in batch:
+                connection.release(held, unlogged)
+
+        self._commit(frames, safe)
 
     # ------------------------------------------------------------------------------------------ life
 
@@ -136,10 +135,10 @@ class InferencePort:
 async def serve(
     listener: socket.socket,
     handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
-    append: Callable[[list[bytes]], None],
+    commit: Commit,
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> InferencePort:
     """Answer on this socket from now on, until `drain()`."""
-    port = InferencePort(handle, append, limits)
+    port = InferencePort(handle, commit, limits)
     await port.start(listener)
     return port

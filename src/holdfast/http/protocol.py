@@ -2,7 +2,7 @@
 
 Because requests are taken in turn, pipelined answers cannot overtake each other, and what waits is bounded: reading pauses
 while too many requests wait or while the client does not read. An answer is *held* until the end of the event loop's tick,
-when the port has written the tick's log. Time is the port's coarse clock: a sweep once a second asks each connection whether
+when the port has the tick's log written. Time is the port's coarse clock: a sweep once a second asks each connection whether
 it waited too long, instead of a timer per request.
 """
 
@@ -18,7 +18,7 @@ from holdfast.http.reader import Limits, Meter, Reader, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Connection", "Port", "encode"]
+__all__ = ["Connection", "Held", "Port", "encode"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -39,7 +39,7 @@ class Port(Protocol):
         ...
 
     def hold(self, connection: Connection) -> None:
-        """Call `connection.release` at the end of this tick."""
+        """At the end of this tick `take` its answers and, once they are logged, `release` them."""
         ...
 
     def opened(self, connection: Connection) -> None:
@@ -51,8 +51,8 @@ class Port(Protocol):
         ...
 
 
-class _Held(NamedTuple):
-    """An answer until the end of the tick; reply None: 100 Continue."""
+class Held(NamedTuple):
+    """An answer until it is logged; reply None: 100 Continue."""
 
     reply: Reply | None
     keep: bool = False
@@ -68,7 +68,8 @@ class Connection(asyncio.Protocol):
         self._reader = Reader(port.limits, port.meter)
         self._transport: asyncio.Transport | None = None
         self._asked: Request | None = None  # a slow request is out of the loop
-        self._held: list[_Held] = []
+        self._held: list[Held] = []
+        self._taken = 0  # answers on their way into the log
         self._turning = False  # the next turn is scheduled
         self._ending = False
         self._paused = False
@@ -123,14 +124,14 @@ class Connection(asyncio.Protocol):
 
     @property
     def _working(self) -> bool:
-        return bool(self._reader.inbox or self._asked or self._held)
+        return bool(self._reader.inbox or self._asked or self._held or self._taken)
 
     def _turn(self) -> None:
         """Take requests in order, a burst at most; then others have a turn."""
         self._turning = False
         inbox = self._reader.inbox
         left = self._port.limits.burst
-        while inbox and self._writable and not self._asked:
+        while inbox and self._writable and not self._asked and self._taken < self._port.limits.waiting:
             if not left:
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -138,7 +139,7 @@ class Connection(asyncio.Protocol):
             left -= 1
             asked = inbox.popleft()
             if not isinstance(asked, Request):
-                self._hold(_Held(asked, keep=asked is None))
+                self._hold(Held(asked, keep=asked is None))
                 continue
             reply = self._port.handle(asked, self._later)
             if reply is None:
@@ -159,9 +160,9 @@ class Connection(asyncio.Protocol):
         reader.answered(asked)
         if self._port.draining and not reader.inbox and not reader.midway:
             asked.keep, reader.deaf = False, True
-        self._hold(_Held(reply, asked.keep, asked.method == "HEAD", asked.old))
+        self._hold(Held(reply, asked.keep, asked.method == "HEAD", asked.old))
 
-    def _hold(self, held: _Held) -> None:
+    def _hold(self, held: Held) -> None:
         self._held.append(held)
         if len(self._held) == 1:
             self._port.hold(self)
@@ -178,14 +179,15 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------------------ out
 
-    @property
-    def frames(self) -> list[bytes]:
-        """What must be in the log before `release`."""
-        return [frame for held in self._held if held.reply is not None for frame in held.reply.frames]
-
-    def release(self, unlogged: Reply | None = None) -> None:
-        """Send this tick's answers; `unlogged` takes the place of those whose log could not be written."""
+    def take(self) -> list[Held]:
+        """Take the answers of this tick: what is in their frames must be in the log before `release`."""
         held, self._held = self._held, []
+        self._taken += len(held)
+        return held
+
+    def release(self, held: list[Held], unlogged: Reply | None = None) -> None:
+        """Send answers; `unlogged` takes the place of those whose log could not be written."""
+        self._taken -= len(held)
         if self._transport is None or self._ending:
             return
         date = self._port.date
@@ -200,6 +202,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if not held[-1].keep or (self._reader.deaf and not self._working):
             self._end()
+        elif self._reader.inbox and not self._turning:  # it waited for the log
+            self._turn()
 
     def _end(self) -> None:
         """Close once all is sent. A client that may still be sending is heard out, or the reset would eat our answer."""

@@ -1,7 +1,7 @@
 """The write-ahead log: what is not in it was not answered.
 
 A serving process appends frames with one `write()` *before* the answers go out, so that a killed process loses no
-acknowledged prediction: the bytes are the kernel's by then (`fsync=True` also survives power loss).
+acknowledged prediction: the bytes are the kernel's by then. `journal` decides when they are safe enough.
 
     LOG/.wal/<writer>/<number:08d>.wal     frame = u32 length, u32 CRC-32 of the payload, payload (msgpack of a Record)
 
@@ -13,20 +13,22 @@ A frame that is torn or damaged is skipped and counted; reading goes on at the n
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import itertools
 import os
 import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
 from holdfast.core.prediction import Record
-from holdfast.errors import ServeError
+from holdfast.errors import LogFull, ServeError
 
 __all__ = [
     "WAL",
@@ -39,6 +41,7 @@ __all__ = [
     "read",
     "record_at",
     "segments",
+    "sync_folder",
 ]
 
 _HEAD: Final = struct.Struct("<II")
@@ -50,6 +53,7 @@ WAL: Final = ".wal"
 """Beside the deployments' folders; no deployment can be called so."""
 CHUNK: Final = 1 << 20
 MAX_AGE_S: Final = 3600.0
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def encode(record: Record) -> bytes:
@@ -89,14 +93,16 @@ class Writer:
         log: the workspace's log folder.
         name: who writes, such as `w0`; made unique.
         segment_bytes: a segment is closed at this size, or when it is an hour old.
-        fsync: `fdatasync` after every write.
+        durable: somebody will call `unsynced` for what was written; segments stay open until then.
     """
 
-    def __init__(self, log: Path, name: str, *, segment_bytes: int, fsync: bool = False) -> None:
+    def __init__(self, log: Path, name: str, *, segment_bytes: int, durable: bool = False) -> None:
         self.name = f"{name}-{time.time_ns() // 1_000_000:012x}-{os.getpid()}"
         self._folder = log / WAL / self.name
         self._segment_bytes = segment_bytes
-        self._fsync = fsync
+        self._durable = durable
+        self._left: list[int] = []
+        self._new_names = True
         self._number = 0
         self._fd = -1
         self._size = 0
@@ -113,26 +119,58 @@ class Writer:
     def append(self, frames: Sequence[bytes]) -> None:
         """Write all frames or raise ServeError; only after this may their answers go out."""
         data = frames[0] if len(frames) == 1 else b"".join(frames)
-        with _as_serve_error(self._folder):
+        with _as_serve_error(self._folder, frames):
             if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened > MAX_AGE_S:
                 self._roll()
             written = os.write(self._fd, data)
             if written != len(data):
                 # Readers may already have taken the whole frames of it, so it is never cut back, only left behind.
-                self._leave()
-                raise OSError(28, "no space left on device")
+                self.leave()
+                raise _Short(written)
             self._size += written
-            if self._fsync:
-                os.fdatasync(self._fd)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Segment number and size of what has been written."""
+        return self._number, self._size
+
+    def unsynced(self) -> Callable[[], None]:
+        """What brings all that was written so far to the disk; it may run in another thread, and raises OSError.
+
+        The segment counts as being written until that is done: the lock stays with the copy of its descriptor.
+        """
+        files, self._left = self._left, []
+        if self._fd >= 0:
+            files.append(os.dup(self._fd))
+        folders = [self._folder, self._folder.parent, self._folder.parent.parent] if self._new_names else []
+        self._new_names = False
+
+        def sync() -> None:
+            try:
+                for fd in files:
+                    os.fdatasync(fd)
+                for folder in folders:
+                    sync_folder(folder)
+            finally:
+                for fd in files:
+                    os.close(fd)
+
+        return sync
+
+    def leave(self) -> None:
+        """Go on in a new segment; this one is free for compaction."""
+        if self._fd >= 0:
+            if self._durable:
+                self._left.append(self._fd)
+            else:
+                os.close(self._fd)
+            self._fd = -1
 
     def close(self) -> None:
-        """Give the segment free for compaction."""
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Nothing more comes; the last segment is free for compaction."""
+        self.leave()
+        while self._left:
+            os.close(self._left.pop())
 
     def _roll(self) -> None:
         """The next segment is locked before the old one is released, so that the folder is never without an owner."""
@@ -147,8 +185,9 @@ class Writer:
             if _lock(fd) and _same(fd, path):
                 break
             os.close(fd)  # compaction saw the new file first and took it for an abandoned one
-        self._leave()
+        self.leave()
         self._fd, self._size, self._opened = fd, 0, time.monotonic()
+        self._new_names = True
 
 
 def segments(log: Path) -> list[Segment]:
@@ -257,13 +296,35 @@ def _same(fd: int, path: Path) -> bool:
         return False
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class _Short(OSError):
+    """The disk took only so many bytes."""
+
+    def __init__(self, written: int) -> None:
+        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.written = written
+
+
 @contextlib.contextmanager
-def _as_serve_error(folder: Path) -> Iterator[None]:
+def _as_serve_error(folder: Path, frames: Sequence[bytes] = ()) -> Iterator[None]:
     try:
         yield
     except OSError as bad:
-        raise ServeError(
-            f"the prediction log cannot be written: {bad.strerror}",
-            str(folder),
-            "check space and permissions; nothing is answered that is not logged",
+        told = f"the prediction log cannot be written: {(bad.strerror or str(bad)).lower()}"
+        if bad.errno not in _FULL:
+            raise ServeError(
+                told, str(folder), "check the disk and permissions; nothing is answered that is not logged"
+            ) from None
+        ends = itertools.accumulate(map(len, frames))
+        fitted = sum(end <= getattr(bad, "written", 0) for end in ends)
+        raise LogFull(
+            told, str(folder), "make space, or set [log] when_full; see holdfast status", fitted=fitted
         ) from None

@@ -1,7 +1,9 @@
-"""Counters of one serving process, in the text form that Prometheus reads.
+"""Counters of all serving processes, in the text form that Prometheus reads.
 
-Plain integers behind one lock: a request adds to a handful of them, and nothing is formatted before somebody asks. Labels are
-names of deployments, tracks, fields and error codes, never an id. Refusals of unknown names share one empty deployment.
+What is answered, refused and labelled is counted off the very frames that went to the prediction log, so that metrics and log
+cannot differ; a process that takes a dead one's place goes on from its counts (`counts`). Any process answers for all of them:
+counters are sums, gauges stand once per process. Labels are names of deployments, tracks, fields and error codes, never an id;
+refusals of unknown names share one empty deployment.
 
 Reference: Prometheus documentation, "Exposition formats", text format 0.0.4.
 """
@@ -10,105 +12,271 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Metrics"]
+import msgspec
 
-BUCKETS: Final = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper ends of the latency buckets, seconds."""
-Labels = tuple[str, ...]
+from holdfast.core.prediction import Labelled, Prediction, Refusal
+from holdfast.serve import counts
+from holdfast.serve.counts import SUFFIX, Book, Page, Series
+
+__all__ = ["FAMILIES", "Family", "Metrics", "Place", "pages", "totals"]
+
+BUCKETS_US: Final = (100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000)
+"""Upper ends of the latency buckets, microseconds."""
+ANSWERED: Final = "answered"
+"""Requests, rows, microseconds, then a number per bucket: three families share this series."""
+_SIZE: Final = 3 + len(BUCKETS_US) + 1
+_LENGTH: Final = 8
+"""Bytes of a frame before its record."""
+
+
+class Family(NamedTuple):
+    """What is told under one name."""
+
+    help: str
+    labels: tuple[str, ...] = ()
+    gauge: bool = False
+
+
+FAMILIES: Final[Mapping[str, Family]] = {
+    "refusals_total": Family("Refused requests by error code.", ("deployment", "code")),
+    "flagged_values_total": Family("Values outside range or categories.", ("deployment", "field")),
+    "labels_total": Family("Labels taken.", ("deployment",)),
+    "log_bytes_total": Family("Bytes written to the prediction log."),
+    "plan_generation": Family("Generation of the traffic plan in force.", gauge=True),
+}
+"""A line here is all that a new counter or gauge needs."""
+
+
+class Place(NamedTuple):
+    """Where a process keeps its counts."""
+
+    folder: Path
+    """One file per process; `pages` reads them all."""
+    log: Path
+    writer: str
+    """Of this process's log."""
+
+
+class _Answered(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
+    """How a `Prediction` begins: reading no further costs less than half."""
+
+    request: str
+    deployment: str
+    release: str
+    track: str
+    received: int
+    clock: int
+    latency_us: int
+    client_id: str
+    rows: int
+
+
+class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
+    """How a `Refusal` begins."""
+
+    request: str
+    deployment: str
+    received: int
+    clock: int
+    code: str
+
+
+_HEADS: Final = msgspec.msgpack.Decoder(_Answered | _Refused | Labelled)
 
 
 class Metrics:
-    """Counts what this process did; safe to use from several threads.
+    """Counts what this process did and tells what all did; safe to use from several threads.
 
     Args:
-        worker: name of the process, a label of every series, since each scrape reaches one process of several.
+        worker: name of the process.
+        place: where its counts are kept; None: in memory, for itself alone.
     """
 
-    def __init__(self, worker: str = "") -> None:
+    def __init__(self, worker: str = "", place: Place | None = None) -> None:
         self._worker = worker
+        self._place = place
         self._lock = threading.Lock()
-        self._requests: dict[Labels, int] = defaultdict(int)
-        self._rows: dict[Labels, int] = defaultdict(int)
-        self._refused: dict[Labels, int] = defaultdict(int)
-        self._flagged: dict[Labels, int] = defaultdict(int)
-        self._latency: dict[Labels, list[int]] = {}
-        self._seconds: dict[Labels, float] = defaultdict(float)
-        self._log_bytes = 0
-        self._generation = 0
+        path = place and place.folder / f"{worker}{SUFFIX}"
+        self._book = Book(worker, place.writer if place else "", path)
+        self._values = self._book.values
+        self._answered: dict[tuple[str, str], int] = {}
+        self._position = (0, 0)
+        if place and path:
+            self._inherit(path, place)
 
-    def answered(self, deployment: str, track: str, rows: int, seconds: float, flags: Mapping[str, int]) -> None:
-        """One answered request."""
-        names = (deployment, track)
+    # ------------------------------------------------------------------------------------------ counting
+
+    def logged(self, frames: Iterable[bytes], position: tuple[int, int]) -> None:
+        """These frames are in the log, which now ends there (segment, offset)."""
         with self._lock:
-            self._requests[names] += 1
-            self._rows[names] += rows
-            self._seconds[names] += seconds
-            counts = self._latency.get(names)
-            if counts is None:
-                counts = self._latency[names] = [0] * (len(BUCKETS) + 1)
-            counts[bisect_left(BUCKETS, seconds)] += 1
-            for field, count in flags.items():
-                self._flagged[deployment, field] += count
+            for frame in frames:
+                self._count(_HEADS.decode(memoryview(frame)[_LENGTH:]), len(frame))
+            self._position = position
+            self._book.flush(*position)
+
+    def add(self, family: str, *labels: str, by: int = 1) -> None:
+        """Something that is not in the log; seen by others at once."""
+        with self._lock:
+            self._add((family, *labels), by)
+            self._book.flush(*self._position)
 
     def refused(self, deployment: str, code: str) -> None:
-        """One refused request; an empty deployment where the name is unknown."""
-        with self._lock:
-            self._refused[deployment, code] += 1
+        """One refused request of which the log has no record; an empty deployment where the name is unknown."""
+        self.add("refusals_total", deployment, code)
 
-    def logged(self, size: int) -> None:
-        """Bytes that went to the prediction log."""
+    def flagged(self, deployment: str, flags: Mapping[str, int]) -> None:
+        """Values of a request that are unusual; seen by others when the request itself is."""
         with self._lock:
-            self._log_bytes += size
+            for field, count in flags.items():
+                self._add(("flagged_values_total", deployment, field), count)
+
+    def gauge(self, family: str, value: int, *labels: str) -> None:
+        """How it stands in this process now."""
+        with self._lock:
+            start = self._book.start((family, *labels))
+            self._values[start] = value
+            self._book.changed.add(start)
+            self._book.flush(*self._position)
 
     def following(self, generation: int) -> None:
         """The generation of the traffic plan in force."""
-        self._generation = generation
+        self.gauge("plan_generation", generation)
+
+    def recount(self) -> None:
+        """The log may hold more than we were told (a write that failed midway): count what it holds."""
+        if self._place:
+            with self._lock:
+                self._catch_up(counts.Position(self._place.writer, *self._position), self._place.log)
+                self._book.flush(*self._position)
+
+    def _count(self, record: Any, size: int) -> None:
+        kind = type(record)
+        if kind is _Answered or kind is Prediction:
+            key = (record.deployment, record.track)
+            start = self._answered.get(key)
+            if start is None:
+                start = self._answered[key] = self._book.start((ANSWERED, *key), _SIZE)
+            values, took = self._values, record.latency_us
+            values[start] += 1
+            values[start + 1] += record.rows
+            values[start + 2] += took
+            values[start + 3 + bisect_left(BUCKETS_US, took)] += 1
+            self._book.changed.add(start)
+        elif kind is _Refused or kind is Refusal:
+            self._add(("refusals_total", record.deployment, record.code), 1)
+        else:
+            self._add(("labels_total", record.deployment), len(record.labels))
+        self._add(("log_bytes_total",), size)
+
+    def _add(self, series: Series, by: int) -> None:
+        start = self._book.start(series)
+        self._values[start] += by
+        self._book.changed.add(start)
+
+    # ------------------------------------------------------------------------------------------ taking over
+
+    def _inherit(self, path: Path, place: Place) -> None:
+        """Go on from the counts of the process before us, and from what it wrote to the log but did not count."""
+        before = counts.read(path)
+        if before is not None:
+            for series, numbers in before.numbers.items():
+                if series[0] == ANSWERED or not FAMILIES[series[0]].gauge:
+                    start = self._book.start(series, len(numbers))
+                    for i, number in enumerate(numbers):
+                        self._values[start + i] += number
+            self._catch_up(before.position, place.log)
+        self._position = (0, 0)
+        self._book.flush(0, 0)
+
+    def _catch_up(self, position: counts.Position, log: Path) -> None:
+        for record, size, number, offset in counts.behind(log, position):
+            self._count(record, size)
+            self._position = (number, offset)
+
+    # ------------------------------------------------------------------------------------------ telling
+
+    def pages(self) -> list[Page]:
+        """Of every process, our own from memory."""
+        with self._lock:
+            own = self._book.page
+        if self._place is None:
+            return [own]
+        return [own, *pages(self._place.folder, self._place.log, without=self._worker)]
 
     def render(self) -> bytes:
-        """All series as Prometheus text."""
-        with self._lock:
-            lines = [
-                *self._counter("requests", "Answered requests.", ("deployment", "track"), self._requests),
-                *self._counter("predictions", "Answered rows.", ("deployment", "track"), self._rows),
-                *self._counter("refusals", "Refused requests by error code.", ("deployment", "code"), self._refused),
-                *self._counter(
-                    "flagged_values", "Values outside range or categories.", ("deployment", "field"), self._flagged
-                ),
-                *self._histogram(),
-                *self._counter("log_bytes", "Bytes written to the prediction log.", (), {(): self._log_bytes}),
-                "# HELP holdfast_plan_generation Generation of the traffic plan in force.",
-                "# TYPE holdfast_plan_generation gauge",
-                f"holdfast_plan_generation{self._labels((), ())} {self._generation}",
-            ]
-        return ("\n".join(lines) + "\n").encode()
+        """All series of all processes as Prometheus text."""
+        return ("\n".join(_lines(self.pages())) + "\n").encode()
 
-    def _counter(self, name: str, told: str, keys: Labels, series: Mapping[Labels, int]) -> Iterable[str]:
-        full = f"holdfast_{name}_total"
-        yield f"# HELP {full} {told}"
-        yield f"# TYPE {full} counter"
-        for names, value in series.items():
-            yield f"{full}{self._labels(keys, names)} {value}"
 
-    def _histogram(self) -> Iterable[str]:
-        full = "holdfast_request_duration_seconds"
-        yield f"# HELP {full} Time from the request's bytes to its answer's, without the network and the log."
-        yield f"# TYPE {full} histogram"
-        keys = ("deployment", "track")
-        for names, counts in self._latency.items():
-            below = 0
-            for end, count in zip((*map(str, BUCKETS), "+Inf"), counts, strict=True):
-                below += count
-                yield f"{full}_bucket{self._labels((*keys, 'le'), (*names, end))} {below}"
-            yield f"{full}_sum{self._labels(keys, names)} {self._seconds[names]!r}"
-            yield f"{full}_count{self._labels(keys, names)} {below}"
+def pages(folder: Path, log: Path, *, without: str = "") -> list[Page]:
+    """What every process in a folder has counted, and what stands in its log behind that."""
+    found = []
+    for path in counts.books(folder):
+        if path.name == f"{without}{SUFFIX}" or (page := counts.read(path)) is None:
+            continue
+        late = Metrics(page.worker)
+        for record, size, _, _ in counts.behind(log, page.position):
+            late._count(record, size)  # noqa: SLF001 - a counter of our own
+        found.append(page._replace(numbers=counts.total([page.numbers, late._book.page.numbers])))  # noqa: SLF001
+    return found
 
-    def _labels(self, keys: Labels, values: Labels) -> str:
-        pairs = [(k, v) for k, v in zip(("worker", *keys), (self._worker, *values), strict=True) if v or k != "worker"]
-        return "{" + ",".join(f'{key}="{_escaped(value)}"' for key, value in pairs) + "}" if pairs else ""
+
+def totals(found: Sequence[Page]) -> dict[Series, list[int]]:
+    """Sums of all counters over processes."""
+    return counts.total(
+        [{s: n for s, n in page.numbers.items() if s[0] == ANSWERED or not FAMILIES[s[0]].gauge} for page in found]
+    )
+
+
+# ---------------------------------------------------------------------------------------------- text
+
+
+def _lines(found: Sequence[Page]) -> Iterator[str]:
+    sums = totals(found)
+    answered = sorted((series[1:], numbers) for series, numbers in sums.items() if series[0] == ANSWERED)
+    keys = ("deployment", "track")
+    for place, (name, told) in enumerate((("requests", "Answered requests."), ("predictions", "Answered rows."))):
+        yield from _head(f"{name}_total", told, "counter")
+        for labels, numbers in answered:
+            yield f"holdfast_{name}_total{_labels(keys, labels)} {numbers[place]}"
+    yield from _histogram(answered)
+    for name, family in FAMILIES.items():
+        yield from _head(name, family.help, "gauge" if family.gauge else "counter")
+        if family.gauge:
+            for page in found:
+                for series, (value,) in sorted((s, n) for s, n in page.numbers.items() if s[0] == name):
+                    yield f"holdfast_{name}{_labels(('worker', *family.labels), (page.worker, *series[1:]))} {value}"
+        else:
+            for series, (value,) in sorted((s, n) for s, n in sums.items() if s[0] == name):
+                yield f"holdfast_{name}{_labels(family.labels, series[1:])} {value}"
+
+
+def _head(name: str, told: str, kind: str) -> Iterator[str]:
+    yield f"# HELP holdfast_{name} {told}"
+    yield f"# TYPE holdfast_{name} {kind}"
+
+
+def _histogram(answered: Sequence[tuple[Series, list[int]]]) -> Iterator[str]:
+    name = "request_duration_seconds"
+    full = f"holdfast_{name}"
+    keys = ("deployment", "track")
+    yield from _head(name, "Time from the request's bytes to its answer's, without the network and the log.", "histogram")
+    for labels, numbers in answered:
+        below = 0
+        for end, count in zip((*(str(us / 1e6) for us in BUCKETS_US), "+Inf"), numbers[3:], strict=True):
+            below += count
+            yield f"{full}_bucket{_labels((*keys, 'le'), (*labels, end))} {below}"
+        yield f"{full}_sum{_labels(keys, labels)} {numbers[2] / 1e6!r}"
+        yield f"{full}_count{_labels(keys, labels)} {below}"
+
+
+def _labels(keys: Series, values: Series) -> str:
+    pairs = [f'{key}="{_escaped(value)}"' for key, value in zip(keys, values, strict=True) if value or key != "worker"]
+    return "{" + ",".join(pairs) + "}" if pairs else ""
 
 
 def _escaped(value: str) -> str:

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 
 import uvloop
 
@@ -22,6 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.http.app import App
 from holdfast.http.port import InferencePort, serve
 from holdfast.http.reader import Limits
+from holdfast.predictions.journal import Journal, LogCounts
 from holdfast.predictions.log import Writer
 from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
@@ -51,8 +51,15 @@ class _Worker:
             request_s=settings.serve.request_timeout_s,
         )
         clock = Clock(replay=told.replay)
+        durable = settings.log.durability == "machine"
         self._writer = Writer(
-            workspace.log, told.name, segment_bytes=int(settings.log.segment_mb * (1 << 20)), fsync=settings.log.fsync
+            workspace.log, told.name, segment_bytes=int(settings.log.segment_mb * (1 << 20)), durable=durable
+        )
+        self._journal = Journal(
+            self._writer,
+            back=asyncio.get_running_loop().call_soon_threadsafe if durable else None,
+            serve_when_full=settings.log.when_full == "serve",
+            appended=self._appended,
         )
         self._metrics = Metrics(told.name)
         secret = hash_key(workspace.keys)
@@ -75,7 +82,7 @@ class _Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Answer until `stop`; then drain."""
         await self._follower.step()
-        port = await serve(self._listener, self._app.handle, self._append, self._limits)
+        port = await serve(self._listener, self._app.handle, self._journal.commit, self._limits)
         # What is loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -88,11 +95,10 @@ class _Worker:
     async def _end(self, port: InferencePort) -> None:
         await port.drain()
         self._app.close()
-        self._writer.close()
+        self._journal.close()
 
-    def _append(self, frames: Sequence[bytes]) -> None:
-        self._writer.append(frames)
-        self._metrics.logged(sum(map(len, frames)))
+    def _appended(self, counts: LogCounts) -> None:
+        self._metrics.logged(counts.written_bytes, counts.unlogged, counts.refused, full=counts.full)
 
     def _load(self, plan: Plan) -> LoadedPlan:
         return load(plan, self._release, self._workspace.runtime, self._plan)

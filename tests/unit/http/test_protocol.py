@@ -230,7 +230,7 @@ class TestOrderAndPressure:
                 assert not any(line.sent for line in lines)
                 wire.log.append(frames)
 
-            wire.port._append = append
+            wire.writer.append = append
             for name in "abc":
                 connection, line = wire.client()
                 lines.append(line)

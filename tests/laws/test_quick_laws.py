@@ -51,7 +51,7 @@ def or_refused(quick, slow):
         try:
             slow()
         except InvalidInput as other:
-            assert (bad.code, bad.field, bad.row) == (other.code, other.field, other.row)
+            assert (bad.code, bad.field, bad.row) == (other.code, other.field, other.row)  # noqa: PT017
             return
         raise AssertionError("only the quick way refuses") from None
     same(found, slow)

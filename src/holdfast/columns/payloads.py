@@ -19,16 +19,31 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.columns.binary import DTYPES
 from holdfast.columns.field import NotANumber
 from holdfast.columns.layout import Batch, Layout
 from holdfast.columns.names import shown
+from holdfast.columns.wanted import wanted
 from holdfast.errors import InvalidInput, MalformedRequest, TooLarge
 
-__all__ = ["TENSOR_TYPES", "Payload", "decode_json", "decode_rows", "decode_tensors"]
+__all__ = [
+    "JSON",
+    "OCTETS",
+    "TENSORS",
+    "Payload",
+    "check_rows",
+    "decode_json",
+    "decode_rows",
+    "decode_tensors",
+    "read_id",
+    "read_object",
+    "read_tensors",
+]
 
-TENSOR_TYPES: Final = frozenset(
-    "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BYTES".split()  # noqa: SIM905 - as the standard lists them
-)
+JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
+TENSORS: Final = {"id", "parameters", "inputs", "outputs"}
+"""Members of a request of the Open Inference Protocol."""
 MAX_ID: Final = 200
 _AT: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_JSON: Final = re.compile(rb"-?(NaN|Infinity)")
@@ -43,6 +58,10 @@ class Payload(msgspec.Struct, frozen=True):
     client_id: str = ""
     outputs: tuple[str, ...] = ()
     """Outputs asked for by name; empty: all."""
+    binary: frozenset[str] = frozenset()
+    """Outputs that are wanted as bytes."""
+    media: str = JSON
+    """Content type of the answer."""
 
 
 def decode_json(body: bytes) -> Any:
@@ -68,18 +87,24 @@ def decode_json(body: bytes) -> Any:
 
 def decode_rows(body: bytes, layout: Layout, max_rows: int) -> Payload:
     """The row form."""
-    document = _object(decode_json(body), {"instances", "id"}, "instances")
-    rows, client_id = document["instances"], _client_id(document)
+    document = read_object(decode_json(body), {"instances", "id"}, "instances")
+    rows, client_id = document["instances"], read_id(document)
     if not isinstance(rows, list):
         raise MalformedRequest("'instances' is not a list", "instances", 'send {"instances": [{"column": value}]}')
-    _check_rows(len(rows), max_rows)
+    check_rows(len(rows), max_rows)
     return Payload(layout.from_values(_transpose(rows), len(rows)), client_id)
 
 
 def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
     """The Open Inference Protocol."""
-    document = _object(decode_json(body), {"id", "parameters", "inputs", "outputs"}, "inputs")
-    inputs, client_id, outputs = document["inputs"], _client_id(document), _wanted(document.get("outputs"))
+    document = read_object(decode_json(body), TENSORS, "inputs")
+    outputs, binary = wanted(document.get("outputs"), document.get("parameters"), layout.contract.output)
+    batch = read_tensors(document["inputs"], layout, max_rows)
+    return Payload(batch, read_id(document), outputs, binary, OCTETS if binary else JSON)
+
+
+def read_tensors(inputs: Any, layout: Layout, max_rows: int) -> Batch:
+    """The tensors of a request whose data are JSON."""
     if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) for one in inputs):
         raise MalformedRequest("'inputs' is not a list of tensors", "inputs", "send one tensor per column")
     tensors = [_tensor(one) for one in inputs]
@@ -99,8 +124,8 @@ def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
                 "inputs, shape",
                 "give every tensor as many rows",
             )
-    _check_rows(rows, max_rows)
-    return Payload(layout.from_values(columns, rows), client_id, outputs)
+    check_rows(rows, max_rows)
+    return layout.from_values(columns, rows)
 
 
 class _Tensor(msgspec.Struct, frozen=True):
@@ -125,10 +150,8 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
     where = f"inputs, '{str(name)[:60]}'"
     if not isinstance(name, str):
         raise MalformedRequest("a tensor has no name", "inputs", "give name, shape, datatype and data")
-    if not isinstance(datatype, str) or datatype not in TENSOR_TYPES:
-        raise MalformedRequest(
-            f"datatype {shown(datatype)} is not one", where, f"use {', '.join(sorted(TENSOR_TYPES))}"
-        )
+    if not isinstance(datatype, str) or datatype not in DTYPES:
+        raise MalformedRequest(f"datatype {shown(datatype)} is not one", where, f"use {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not shape or not all(type(size) is int and size >= 0 for size in shape):
         raise MalformedRequest(f"shape {shown(shape)} is not one", where, "give a list of sizes, such as [1]")
     if not isinstance(data, list):
@@ -187,7 +210,8 @@ def _transpose(rows: list[Any]) -> dict[str, Sequence[Any]]:
     raise AssertionError("uneven rows without a difference")
 
 
-def _object(document: Any, known: set[str], needed: str) -> dict[str, Any]:
+def read_object(document: Any, known: set[str], needed: str) -> dict[str, Any]:
+    """A request's outermost object; MalformedRequest if it lacks a member or has one that is not known."""
     if not isinstance(document, dict) or needed not in document:
         raise MalformedRequest(f"the body has no '{needed}'", next_step=f'send {{"{needed}": [...]}}')
     for name in document:
@@ -196,15 +220,8 @@ def _object(document: Any, known: set[str], needed: str) -> dict[str, Any]:
     return document
 
 
-def _wanted(outputs: Any) -> tuple[str, ...]:
-    if not outputs:
-        return ()
-    if isinstance(outputs, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in outputs):
-        return tuple(one["name"] for one in outputs)
-    raise MalformedRequest("'outputs' is not a list of names", "outputs", 'send [{"name": "..."}], or leave it out')
-
-
-def _client_id(document: Mapping[str, Any]) -> str:
+def read_id(document: Mapping[str, Any]) -> str:
+    """The client's own name for its request, or nothing."""
     given = document.get("id")
     if given is None:
         return ""
@@ -213,7 +230,8 @@ def _client_id(document: Mapping[str, Any]) -> str:
     raise MalformedRequest(f"'id' must be text of at most {MAX_ID} characters", "id")
 
 
-def _check_rows(rows: int, most: int) -> None:
+def check_rows(rows: int, most: int) -> None:
+    """At least one row, at most so many."""
     if rows == 0:
         raise MalformedRequest("there are no rows", next_step="send at least one")
     if rows > most:

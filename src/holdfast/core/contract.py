@@ -92,6 +92,11 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forb
     unit: str = ""
     """For people: dollars, minutes."""
 
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of what is answered."""
+        return ("prediction",) if self.task == "regression" else ("label", "probabilities")
+
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Fields in the model's order, and the output."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from holdfast.columns import Batch
 from holdfast.core.contract import Output
-from holdfast.errors import InvalidInput, MalformedRequest
+from holdfast.errors import InvalidInput
 from holdfast.serve.plan import LoadedRelease, LoadedRoute
 
-__all__ = ["Answered", "answer", "as_rows", "as_tensors"]
+__all__ = ["Answered", "answer", "as_rows", "as_tensors", "tensor_outputs", "tensor_reply"]
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -100,43 +100,47 @@ def as_rows(answered: Answered) -> bytes:
 
 
 def as_tensors(answered: Answered, wanted: Sequence[str] = ()) -> bytes:
-    """The Open Inference Protocol, with the wanted outputs in that order, or all.
+    """The Open Inference Protocol in JSON, with the wanted outputs in that order, or all."""
+    outputs = tensor_outputs(answered, wanted)
+    for output in outputs:
+        if isinstance(output["data"], np.ndarray):
+            output["data"] = output["data"].ravel().tolist()
+    return msgspec.json.encode(tensor_reply(answered, outputs))
 
-    Its parameters are scalars, so the prediction ids are one text, joined by commas.
-    """
-    release = answered.route.release
-    rows = answered.batch.rows
+
+def tensor_outputs(answered: Answered, wanted: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The tensors of an answer; numbers as an array."""
+    release, numbers = answered.route.release, answered.numbers
     if answered.labels is None:
-        outputs = [_tensor("prediction", "FP64", [rows], answered.numbers.tolist())]
+        outputs = [_tensor("prediction", "FP64", [answered.batch.rows], numbers)]
     else:
         given = [release.label_values[label] for label in answered.labels]
-        shape = list(answered.numbers.shape)
         outputs = [
-            _tensor("label", release.contract.output.label_datatype, [rows], given),
-            _tensor("probabilities", "FP64", shape, answered.numbers.ravel().tolist()),
+            _tensor("label", release.contract.output.label_datatype, [answered.batch.rows], given),
+            _tensor("probabilities", "FP64", list(numbers.shape), numbers),
         ]
+    if not wanted:
+        return outputs
+    there = {output["name"]: output for output in outputs}
+    return [there[name] for name in wanted]
+
+
+def tensor_reply(answered: Answered, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What stands around the tensors. Parameters are scalars, so the prediction ids are one text, joined by commas."""
     reply: dict[str, Any] = {
         "model_name": answered.deployment,
-        "model_version": release.digest,
+        "model_version": answered.route.release.digest,
         "parameters": {
             "request": answered.request,
             "predictions": ",".join(answered.ids),
             "track": answered.route.track,
         },
-        "outputs": _wanted(outputs, wanted),
+        "outputs": outputs,
     }
     if answered.client_id:
         reply["id"] = answered.client_id
-    return msgspec.json.encode(reply)
+    return reply
 
 
-def _tensor(name: str, datatype: str, shape: list[int], data: list[Any]) -> dict[str, Any]:
+def _tensor(name: str, datatype: str, shape: list[int], data: Any) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape, "data": data}
-
-
-def _wanted(outputs: list[dict[str, Any]], wanted: Sequence[str]) -> list[dict[str, Any]]:
-    there = {output["name"]: output for output in outputs}
-    for name in wanted:
-        if name not in there:
-            raise MalformedRequest(f"no output '{name[:60]}'", next_step=f"the outputs are: {', '.join(there)}")
-    return [there[name] for name in wanted] or outputs

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.columns import Layout
-from holdfast.columns.payloads import Payload
+from holdfast.columns.payloads import JSON, Payload
 from holdfast.core.names import RequestIds
 from holdfast.core.prediction import Prediction, Record, Refusal
 from holdfast.errors import HoldfastError, InvalidInput
@@ -47,7 +47,6 @@ __all__ = [
 
 CHUNK: Final = 1000
 """Rows of a file in one record."""
-JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
 Table = Mapping[str, NDArray[Any]]
 
@@ -61,11 +60,8 @@ class Answer(NamedTuple):
     record: Record | None
     error: HoldfastError | None = None
     """What was wrong, for doors that do not speak problem JSON."""
-
-    @property
-    def media(self) -> str:
-        """Content type of the body."""
-        return JSON if self.status < 400 else PROBLEM
+    media: str = JSON
+    """Content type of the body."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def predict(
         return _refused(bad, deployment, name, request, wall, state)
     logged = _logged(found, wall, clock, began, state)
     headers_out = (("X-Holdfast-Release", chosen.release.digest), ("X-Holdfast-Request", request), *said)
-    return Answer(200, told, headers_out, logged)
+    return Answer(200, told, headers_out, logged, None, payload.media)
 
 
 def predict_table(
@@ -186,7 +182,11 @@ def ready(name: str, version: str | None, plan: LoadedPlan) -> dict[str, Any]:
 @cache
 def server_metadata() -> dict[str, Any]:
     """The Open Inference Protocol's server metadata."""
-    return {"name": "holdfast", "version": installed_version("holdfast"), "extensions": []}
+    return {
+        "name": "holdfast",
+        "version": installed_version("holdfast"),
+        "extensions": ["binary_tensor_data", "model_repository"],
+    }
 
 
 def _routed(
@@ -233,7 +233,7 @@ def _refused(
         release=deployment.live.release.digest if deployment is not None else "",
     )
     body = msgspec.json.encode(bad.as_problem() | {"request": request})
-    return Answer(bad.status, body, (("X-Holdfast-Request", request),), refusal if known else None, bad)
+    return Answer(bad.status, body, (("X-Holdfast-Request", request),), refusal if known else None, bad, PROBLEM)
 
 
 def _raise_at(bad: InvalidInput, start: int) -> NoReturn:

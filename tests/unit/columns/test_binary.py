@@ -138,9 +138,15 @@ class TestFromMatrix:
             self.layout().from_matrix(np.array([[1, np.nan, 3], [1, 1, np.nan]]))
 
     def test_other_contracts_are_read_column_by_column(self):
-        more = Field(name="n", datatype="INT32")
-        assert self.layout(more).from_matrix(np.ones((2, 4))).table["n"].tolist() == [1, 1]
+        whole = tuple(Field(name=name, datatype="INT32") for name in "ab")
+        layout = Layout(Contract(fields=whole, output=Output(task="regression", label="y")))
+        assert layout.from_matrix(np.ones((2, 2))).table["b"].tolist() == [1, 1]
         with pytest.raises(InvalidInput, match=r"1\.5 is not a whole number"):
-            self.layout(more).from_matrix(np.full((2, 4), 1.5))
+            layout.from_matrix(np.full((2, 2), 1.5))
         with pytest.raises(InvalidInput, match="texts"):
             self.layout().from_matrix(np.full((2, 3), "a", object))
+
+    def test_it_has_all_features_and_those_are_of_one_datatype(self):
+        for layout, width in ((self.layout(), 2), (self.layout(Field(name="n", datatype="INT32")), 4)):
+            with pytest.raises(MalformedRequest, match="features"):
+                layout.from_matrix(np.ones((2, width)))

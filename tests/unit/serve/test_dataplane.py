@@ -90,7 +90,7 @@ def test_tensors_are_answered(ask, digests):
 
 
 def test_only_the_outputs_that_are_asked_for(ask):
-    body = {"inputs": tensors(), "outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}]}
+    body = {"inputs": tensors(), "outputs": [{"name": "probabilities", "parameters": {"anything": True}}]}
     assert [output["name"] for output in ask("garden", body, "infer")[1]["outputs"]] == ["probabilities"]
     answer, told = ask("garden", {"inputs": tensors(), "outputs": [{"name": "nonsense"}]}, "infer")
     assert answer.status == 400

@@ -1,0 +1,125 @@
+"""Typed tensors as a batch: those of gRPC, and of the Open Inference Protocol's binary extension, bytes behind JSON.
+
+    {"inputs": [{"name": "sqft", "shape": [2], "datatype": "FP64", "parameters": {"binary_data_size": 16}}, ...]}<16 bytes>...
+
+Bytes stand in the order of their tensors. Where tensors with JSON data stand among them, all are read as JSON would be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from holdfast.columns.binary import unpack
+from holdfast.columns.layout import Batch, Layout
+from holdfast.columns.payloads import (
+    JSON,
+    OCTETS,
+    TENSORS,
+    Payload,
+    check_rows,
+    decode_json,
+    read_id,
+    read_object,
+    read_tensors,
+)
+from holdfast.columns.wanted import wanted
+from holdfast.errors import MalformedRequest
+
+__all__ = ["Tensor", "decode_binary", "read_arrays"]
+
+Tensor = tuple[str, NDArray[Any]]
+"""Its name and its values."""
+SIZE = "binary_data_size"
+
+
+def read_arrays(tensors: Sequence[Tensor], layout: Layout, max_rows: int) -> Batch:
+    """One tensor per column, [n] or [n, 1]; or a single [n, k] with all features in the contract's order."""
+    first, values = tensors[0]
+    rows = values.shape[0]
+    for name, other in tensors:
+        if other.shape[0] != rows:
+            raise MalformedRequest(
+                f"'{name[:60]}' has {other.shape[0]} rows, '{first[:60]}' has {rows}",
+                "inputs, shape",
+                "give every tensor as many rows",
+            )
+    check_rows(rows, max_rows)
+    if len(tensors) == 1 and values.ndim == 2 and values.shape[1] != 1:
+        return layout.from_matrix(values)
+    columns: dict[str, NDArray[Any]] = {}
+    for name, one in tensors:
+        if name in columns:
+            raise MalformedRequest(f"tensor '{name[:60]}' is given twice", "inputs", "send it once")
+        if one.ndim != 1 and one.shape[1:] != (1,):
+            raise MalformedRequest(
+                f"'{name[:60]}' has shape {list(one.shape)}", "inputs, shape", "send columns of shape [n] or [n, 1]"
+            )
+        columns[name] = one.reshape(-1)
+    return layout.from_arrays(columns, rows)
+
+
+def decode_binary(body: bytes, length: str, layout: Layout, max_rows: int) -> Payload:
+    """A body of which the first bytes, so many as the header says, are JSON."""
+    size = int(length) if length.isascii() and length.isdecimal() and len(length) < 20 else -1
+    if not 0 < size <= len(body):
+        raise MalformedRequest(
+            f"'{length[:20]}' bytes of JSON cannot stand in a body of {len(body)} bytes",
+            "header Inference-Header-Content-Length",
+            "say how many bytes of JSON stand before the tensors",
+        )
+    document = read_object(decode_json(body[:size]), TENSORS, "inputs")
+    outputs, binary = wanted(document.get("outputs"), document.get("parameters"), layout.contract.output)
+    batch = _batch(document["inputs"], memoryview(body)[size:], layout, max_rows)
+    return Payload(batch, read_id(document), outputs, binary, OCTETS if binary else JSON)
+
+
+def _batch(inputs: Any, data: memoryview, layout: Layout, max_rows: int) -> Batch:
+    given = inputs if isinstance(inputs, list) else []
+    parts: list[Tensor | None] = []
+    at = 0
+    for one in given:
+        size = _size(one)
+        parts.append(None if size is None else _unpacked(one, data[at : at + size]))
+        at += size or 0
+    if at != len(data):
+        raise MalformedRequest(
+            f"the tensors have {at} bytes, {len(data)} stand behind the JSON",
+            "inputs",
+            "say the right binary_data_size",
+        )
+    arrays = [part for part in parts if part is not None]
+    if arrays and len(arrays) == len(parts):
+        return read_arrays(arrays, layout, max_rows)
+    mixed = [one if part is None else one | {"data": _listed(part[1])} for one, part in zip(given, parts, strict=True)]
+    return read_tensors(mixed, layout, max_rows)
+
+
+def _size(tensor: Any) -> int | None:
+    """How many bytes are this tensor's; None if its data are JSON, or if it is no tensor: that is said where JSON is read."""
+    parameters = tensor.get("parameters") if isinstance(tensor, dict) else None
+    size = parameters.get(SIZE) if isinstance(parameters, dict) else None
+    if size is None:
+        return None
+    if type(size) is not int or size < 0 or "data" in tensor:
+        told = "has bytes and 'data'" if "data" in tensor else f"cannot have {str(size)[:20]} bytes"
+        raise MalformedRequest(f"a tensor {told}", "inputs, parameters", f"say the right {SIZE}")
+    return size
+
+
+def _unpacked(tensor: Mapping[str, Any], raw: memoryview) -> Tensor:
+    name, datatype, shape = tensor.get("name"), tensor.get("datatype"), tensor.get("shape")
+    if not (isinstance(name, str) and isinstance(datatype, str) and isinstance(shape, list)) or any(
+        type(size) is not int for size in shape
+    ):
+        raise MalformedRequest(
+            "a tensor lacks name, datatype or shape", "inputs", "give name, shape, datatype and parameters"
+        )
+    return name, unpack(name, datatype, shape, raw)
+
+
+def _listed(values: NDArray[Any]) -> list[Any]:
+    """As JSON has them: null for NaN."""
+    return [None if value != value else value for value in values.ravel().tolist()]  # noqa: PLR0124 - NaN

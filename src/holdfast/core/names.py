@@ -57,16 +57,22 @@ class RequestIds:
         self._random = random_bytes
         self._last_ms = -1
         self._tail = 0
+        self._start = ""
+        """The id but for its last four digits, which are all that changes from one to the next."""
 
     def new(self, now_ms: int) -> str:
         """A fresh id for this wall-clock millisecond; a clock that steps back does not break the order."""
         if now_ms > self._last_ms:
             self._last_ms = now_ms
             self._tail = int.from_bytes(self._random(10), "big") >> 1
+            self._start = ""
         else:
             self._tail += 1
-        value = (self._last_ms << 80) | self._tail
-        return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(120, -1, -10))
+        low = self._tail & 0xFFFFF
+        if not low or not self._start:
+            high = ((self._last_ms << 80) | self._tail) >> 20
+            self._start = "".join([_PAIRS[(high >> shift) & 1023] for shift in range(100, -1, -10)])
+        return self._start + _PAIRS[low >> 10] + _PAIRS[low & 1023]
 
 
 def prediction_id(request: str, row: int) -> str:

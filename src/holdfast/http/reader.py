@@ -21,6 +21,15 @@ SLICE: Final = 64 << 10
 """The parser gets at most this much at once, so that an unfinished head is measured in time."""
 
 
+_COMMON: Final = (
+    "Accept Accept-Encoding Authorization Connection Content-Encoding Content-Length Content-Type Host User-Agent"
+)
+_NAMES: Final = {
+    written.encode(): name.lower() for name in _COMMON.split() for written in (name, name.lower(), name.upper())
+}
+"""Header names as clients mostly write them."""
+
+
 class Limits(NamedTuple):
     """What one client may ask of us."""
 
@@ -161,8 +170,14 @@ class Reader:
         if self._parser.should_upgrade():
             self._offers = True
         elif not self.deaf:
-            self._headers = headers = _joined(self._lines)
-            wrong = self._wrong(headers)
+            self._headers = headers = {}
+            hosts = 0
+            for raw, value in self._lines:
+                name = _NAMES.get(raw) or raw.decode("latin-1").lower()
+                text = value.decode("latin-1")
+                hosts += name == "host"
+                headers[name] = f"{headers[name]}, {text}" if name in headers else text
+            wrong = self._wrong(headers, hosts)
             if wrong:
                 self.refuse(wrong)
             elif "expect" in headers:
@@ -242,29 +257,21 @@ class Reader:
         self._feed(b"".join([*head, b"\r\n"]))
         self._feed(memoryview(data)[rest:])
 
-    def _wrong(self, headers: dict[str, str]) -> HoldfastError | None:
-        """What is wrong with a complete head."""
+    def _wrong(self, headers: dict[str, str], hosts: int) -> HoldfastError | None:
+        """What is wrong with a complete head that names its host so many times."""
         limits = self._limits
         version = self._parser.get_http_version()
         if self._head > limits.head:
             return HeadTooLarge(limits.head)
         if version not in {"1.1", "1.0"}:
             return Refused(f"HTTP/{version} is not spoken here", status=HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
-        if sum(name.lower() == b"host" for name, _ in self._lines) != 1 and version == "1.1":
+        if hosts != 1 and version == "1.1":
             return MalformedRequest("a request names its host once", "header Host", "check the client")
-        if int(headers.get("content-length") or "0") > limits.body:
+        if "content-length" in headers and int(headers["content-length"] or "0") > limits.body:
             return _too_large(limits.body)
-        if headers.get("expect", "100-continue").lower() != "100-continue":
+        if "expect" in headers and headers["expect"].lower() != "100-continue":
             return Refused("this cannot be expected", "header Expect", status=HTTPStatus.EXPECTATION_FAILED)
         return None
-
-
-def _joined(lines: list[tuple[bytes, bytes]]) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw, value in lines:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    return headers
 
 
 def _too_large(limit: int) -> TooLarge:

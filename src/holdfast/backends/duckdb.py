@@ -74,8 +74,6 @@ class DuckTables:
 
     def write(self, path: Path, table: Mapping[str, NDArray[Any]]) -> None:
         """Parquet, zstd, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with self._cursor() as db:
             db.register("written", {name: np.ascontiguousarray(values) for name, values in table.items()})
             # An all-missing column of strings has no type of its own yet.
@@ -84,13 +82,14 @@ class DuckTables:
                 for name, values in table.items()
             )
             try:
-                db.execute(
-                    f"COPY (SELECT {kinds} FROM written) TO {_quote(str(temporary))} (FORMAT parquet, COMPRESSION zstd)"
-                )
-                temporary.replace(path)
+                _copy(db, f"SELECT {kinds} FROM written", path, ())
             finally:
-                temporary.unlink(missing_ok=True)
                 db.unregister("written")
+
+    def copy(self, sql: str, path: Path, parameters: Sequence[Any] = ()) -> None:
+        """Parquet of a query's result, whole or not at all."""
+        with self._cursor() as db:
+            _copy(db, sql, path, parameters)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Table:
         """DuckDB SQL; the result in the same types as everything here."""
@@ -126,6 +125,27 @@ class DuckTables:
         except duckdb.Error as bad:
             first = str(bad).splitlines()[0]
             raise InvalidInput(f"{path.name} cannot be read: {first}", str(path), "check the file") from None
+
+
+def _copy(db: duckdb.DuckDBPyConnection, sql: str, path: Path, parameters: Sequence[Any]) -> None:
+    """On the disk before it has its name: what the file replaces may go at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        db.execute(f"COPY ({sql}) TO {_quote(str(temporary))} (FORMAT parquet, COMPRESSION zstd)", list(parameters))
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _selection(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from holdfast.core.access import AccessKey
     from holdfast.core.alarm import Alarm
     from holdfast.core.deployment import Deployment, Plan
     from holdfast.core.event import Event
@@ -31,6 +32,7 @@ __all__ = [
     "Database",
     "Deployments",
     "FetchedModel",
+    "Keys",
     "Labels",
     "ModelRegistry",
     "Monitors",
@@ -183,6 +185,16 @@ class Trail(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """API keys, also those that were revoked."""
+
+    def save(self, key: AccessKey) -> None: ...
+
+    def all(self) -> list[AccessKey]:
+        """Oldest first."""
+        ...
+
+
 class Stores(Protocol):
     """All stores inside one transaction."""
 
@@ -198,6 +210,8 @@ class Stores(Protocol):
     def monitors(self) -> Monitors: ...
     @property
     def cursors(self) -> Cursors: ...
+    @property
+    def keys(self) -> Keys: ...
     @property
     def trail(self) -> Trail: ...
 
@@ -227,6 +241,10 @@ class Tables(Protocol):
 
     def write(self, path: Path, table: Mapping[str, np.ndarray]) -> None:
         """Parquet, zstd, whole or not at all (temporary name, then rename)."""
+        ...
+
+    def copy(self, sql: str, path: Path, parameters: Sequence[Any] = ()) -> None:
+        """Parquet of a query's result, whole or not at all; on the disk when this returns, as with `write`."""
         ...
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from holdfast.predictions import log as wal
 from holdfast.predictions.compact import position
 from holdfast.predictions.windows import Recipe, event_times, input_columns
 
-__all__ = ["META", "archive", "class_columns", "files", "input_column", "retain"]
+__all__ = ["META", "archive", "class_columns", "files", "input_column"]
 
 META: Final = (
     "prediction_id",
@@ -40,7 +40,6 @@ META: Final = (
     "client_id",
 )
 _RESERVED: Final = {*META, "prediction", "label", "month"}
-DAY_US: Final = 86_400_000_000
 
 Values = NDArray[Any]
 
@@ -57,12 +56,22 @@ def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"p_{name if distinct else i}" for i, name in enumerate(classes))
 
 
-def archive(database: Database, log: Path, tables: Tables, recipes: Callable[[str], Recipe | None]) -> int:
-    """Turn every finished and counted segment into Parquet; returns how many. `recipes` names the classes."""
+def archive(
+    database: Database,
+    log: Path,
+    tables: Tables,
+    recipes: Callable[[str], Recipe | None],
+    *,
+    wanted: Callable[[wal.Segment], bool] = lambda _: False,
+) -> int:
+    """Turn every finished and counted segment into Parquet; returns how many.
+
+    `recipes` names the classes; a segment that somebody still wants to read stays.
+    """
     done = 0
     for segment in wal.segments(log):
         with wal.finished(segment) as complete:
-            if complete and _counted(database, segment):
+            if complete and _counted(database, segment) and not wanted(segment):
                 _write(log, segment, tables, recipes)
                 segment.path.unlink()
                 done += 1
@@ -75,27 +84,6 @@ def archive(database: Database, log: Path, tables: Tables, recipes: Callable[[st
 def files(log: Path, deployment: str) -> list[Path]:
     """Parquet files of a deployment, oldest month first."""
     return sorted((log / deployment / "parquet").glob("month=*/[!.]*.parquet"))
-
-
-def retain(log: Path, tables: Tables, deployment: str, *, days: int, clock: int) -> int:
-    """Remove archived predictions older than `days` on the deployment clock, by event time; returns how many rows."""
-    if days <= 0:
-        return 0
-    before = clock - days * DAY_US
-    gone = 0
-    for path in files(log, deployment):
-        if path.parent.name.removeprefix("month=") > _months(np.array([before]))[0]:
-            break
-        times = tables.read(path, ["event_time"])["event_time"].astype(np.int64)
-        kept = times >= before
-        gone += int((~kept).sum())
-        if not kept.any():
-            path.unlink()
-            with contextlib.suppress(OSError):  # other files of that month are left
-                path.parent.rmdir()
-        elif not kept.all():
-            tables.write(path, {name: values[kept] for name, values in tables.read(path).items()})
-    return gone
 
 
 def _counted(database: Database, segment: wal.Segment) -> bool:

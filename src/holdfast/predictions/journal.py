@@ -62,7 +62,8 @@ class Journal:
         back: runs a function in the event loop from another thread (`loop.call_soon_threadsafe`); None: durability
             `process`, which needs no thread.
         serve_when_full: answer, unlogged and counted, when the disk is full.
-        appended: called after every append with the counts, before any answer of it goes out.
+        appended: called after every append, before any answer of it goes out, with the frames that are in the log or will be
+            answered without it, and the counts.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Journal:
         *,
         back: Callable[..., object] | None = None,
         serve_when_full: bool = False,
-        appended: Callable[[LogCounts], None] | None = None,
+        appended: Callable[[Sequence[bytes], LogCounts], None] | None = None,
     ) -> None:
         self.counts = LogCounts()
         self._writer = writer
@@ -102,6 +103,7 @@ class Journal:
     def _append(self, frames: Sequence[bytes]) -> HoldfastError | None:
         counts = self.counts
         bad: HoldfastError | None = None
+        done = frames
         try:
             self._writer.append(frames)
             counts.written_bytes += sum(map(len, frames))
@@ -111,15 +113,16 @@ class Journal:
             if self._serve_when_full:
                 counts.unlogged += len(frames) - full.fitted
             else:
-                bad = full
+                bad, done = full, frames[: full.fitted]
         except HoldfastError as known:
             bad = known
         except Exception as unknown:  # noqa: BLE001 - whatever it was: what is not logged is not answered
             bad = ServeError(f"the prediction log cannot be written: {unknown}", "", "see the server's messages")
         if bad is not None:
             counts.refused += len(frames)
+            done = done if isinstance(bad, LogFull) else ()
         if self._appended is not None:
-            self._appended(counts)
+            self._appended(done, counts)
         return bad
 
     def _sync(self) -> None:

@@ -125,6 +125,7 @@ class Writer:
             written = os.write(self._fd, data)
             if written != len(data):
                 # Readers may already have taken the whole frames of it, so it is never cut back, only left behind.
+                self._size += written
                 self.leave()
                 raise _Short(written)
             self._size += written

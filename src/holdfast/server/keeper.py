@@ -26,21 +26,23 @@ from holdfast.core.alarm import Alarm
 from holdfast.errors import Conflict, HoldfastError, NotFound
 from holdfast.monitor.life import fault_intervals
 from holdfast.monitor.runner import Runner
-from holdfast.predictions.archive import archive, retain
+from holdfast.predictions.archive import archive
 from holdfast.predictions.compact import Counted, clock, count, lease
 from holdfast.predictions.labels import Joined, Joiner
 from holdfast.predictions.lookup import Predictions
+from holdfast.predictions.tidy import tidy
 from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
+from holdfast.serve.counts import fleets, unsettled
 from holdfast.server.child import address, assigned, listen, note, on_orphaned
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
 __all__ = ["Keeper", "Pass", "run_alone"]
 
-RETENTION_S: Final = 600.0
-"""Seconds between looks for predictions that are too old."""
+TIDY_S: Final = 600.0
+"""Seconds between looks for predictions that are too old and files that are too small."""
 
 
 class Pass(msgspec.Struct):
@@ -63,7 +65,7 @@ class Keeper:
         self._releases: dict[str, Release] = {}
         self._trusted = trusted_keys(workspace.keys)
         self._recipes: dict[str, Recipe | None] = {}
-        self._retained = 0.0
+        self._tidied = -TIDY_S
         monitor = workspace.settings.monitor
         self.predictions = Predictions(workspace.log, workspace.tables, self.recipe)
         self._joiner = Joiner(workspace.database, self.predictions, self.recipe)
@@ -105,8 +107,14 @@ class Keeper:
             )
             joined, clocks = self._join()
             changes = self._runner.look(clocks)
-            archive(workspace.database, workspace.log, workspace.tables, self.recipe)
-            self._retain(clocks)
+            archive(
+                workspace.database,
+                workspace.log,
+                workspace.tables,
+                self.recipe,
+                wanted=unsettled(lambda: fleets(workspace.run)),
+            )
+            self._tidy(clocks)
         told = [change for change in changes if change.state != "updated"]
         for change in told:
             for send in workspace.alerts:
@@ -123,13 +131,11 @@ class Keeper:
         fresh = self.predictions.refresh()
         return {name: self._joiner.join(name, fresh=fresh, excluded=excluded[name]) for name in names}, clocks
 
-    def _retain(self, clocks: dict[str, int]) -> None:
-        days = self._workspace.settings.log.retention_days
-        if days <= 0 or time.monotonic() - self._retained < RETENTION_S:
+    def _tidy(self, clocks: dict[str, int]) -> None:
+        if time.monotonic() - self._tidied < TIDY_S:
             return
-        self._retained = time.monotonic()
-        for name, now in clocks.items():
-            retain(self._workspace.log, self._workspace.tables, name, days=days, clock=now)
+        self._tidied = time.monotonic()
+        tidy(self._workspace.log, self._workspace.tables, clocks, days=self._workspace.settings.log.retention_days)
 
 
 class _Loop(threading.Thread):

@@ -7,7 +7,7 @@ from tests.unit.predictions.records import CONTRACT, DAY, HOUR, RELEASE, T0, pre
 from holdfast.backends.duckdb import DuckTables
 from holdfast.core.prediction import Label, Labelled, Refusal
 from holdfast.core.profile import OUTPUT, WindowRule
-from holdfast.predictions.archive import archive, files, retain
+from holdfast.predictions.archive import archive, files
 from holdfast.predictions.compact import clock, count, lease
 from holdfast.predictions.log import Writer, encode, segments
 from holdfast.predictions.lookup import Predictions
@@ -164,20 +164,6 @@ def test_fields_named_like_our_columns(tmp_path: Path):
     archive(database, tmp_path, tables, {RELEASE: TIMED}.get)
     table = tables.read(files(tmp_path, "town")[0])
     assert {"input.Row", "input.month", "input.p_x", "area", "Area_", "row"} <= set(table)
-
-
-def test_retention_is_by_event_time(tmp_path: Path):
-    tables, database = DuckTables(), MemoryDatabase()
-    writer = Writer(tmp_path, "w0", segment_bytes=1)
-    for day in (0, 20, 40, 60):
-        writer.append([encode(prediction([T0 + day * DAY, T0 + (day + 9) * DAY]))])
-    writer.close()
-    counted(tmp_path, database=database)
-    archive(database, tmp_path, tables, {RELEASE: TIMED}.get)
-    assert retain(tmp_path, tables, "town", days=0, clock=T0 + 69 * DAY) == 0
-    assert retain(tmp_path, tables, "town", days=40, clock=T0 + 69 * DAY) == 3
-    left = [t for p in files(tmp_path, "town") for t in tables.read(p)["event_time"].astype(np.int64).tolist()]
-    assert sorted(left) == [T0 + day * DAY for day in (29, 40, 49, 60, 69)]
 
 
 def test_the_lease_tells_when_somebody_else_had_it(tmp_path: Path):

@@ -110,7 +110,7 @@ def test_a_full_disk_follows_the_policy_and_other_troubles_do_not(failing, serve
     journal = Journal(
         Pages(failing=failing),
         serve_when_full=serve,
-        appended=lambda counts: states.append((counts.unlogged, counts.refused, counts.full)),
+        appended=lambda _, counts: states.append((counts.unlogged, counts.refused, counts.full)),
     )
     journal.commit([b"a", b"b", b"c"], told.append)
     assert (told[0] is None) == answered

@@ -38,6 +38,7 @@ __all__ = [
     "Answer",
     "LoadedPlan",
     "ServeState",
+    "index",
     "metadata",
     "predict",
     "predict_table",
@@ -179,6 +180,15 @@ def ready(name: str, version: str | None, plan: LoadedPlan) -> dict[str, Any]:
     return {"name": name, "ready": True}
 
 
+def index(plan: LoadedPlan) -> list[dict[str, str]]:
+    """The model repository extension's list: every deployment's releases."""
+    return [
+        {"name": name, "version": route.release.digest, "state": "READY", "reason": route.track}
+        for name, deployment in sorted(plan.deployments.items())
+        for route in deployment.routes
+    ]
+
+
 @cache
 def server_metadata() -> dict[str, Any]:
     """The Open Inference Protocol's server metadata."""
@@ -212,7 +222,8 @@ def _read_table(part: Table, layout: Layout) -> Payload:
 
 def _logged(found: Answered, wall: int, clock: int, began: int, state: ServeState) -> Prediction:
     took = time.perf_counter_ns() - began
-    state.metrics.answered(found.deployment, found.route.track, found.batch.rows, took / 1e9, found.batch.flags)
+    if found.batch.flags:
+        state.metrics.flagged(found.deployment, found.batch.flags)
     return record(found, received=wall, clock=clock, latency_us=took // 1000, hash_key=state.hash_key)
 
 
@@ -221,7 +232,8 @@ def _refused(
 ) -> Answer:
     """A problem for the client and a record for the monitors; unknown names are counted together."""
     known = name if deployment is not None else ""
-    state.metrics.refused(known, bad.code)
+    if not known:
+        state.metrics.refused("", bad.code)
     refusal = Refusal(
         request=request,
         deployment=known,

@@ -24,7 +24,22 @@ from holdfast.serve.counts import SUFFIX, Book, Page, Series
 
 __all__ = ["FAMILIES", "Family", "Metrics", "Place", "pages", "totals"]
 
-BUCKETS_US: Final = (100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000)
+BUCKETS_US: Final = (
+    100,
+    250,
+    500,
+    1000,
+    2500,
+    5000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+)
 """Upper ends of the latency buckets, microseconds."""
 ANSWERED: Final = "answered"
 """Requests, rows, microseconds, then a number per bucket: three families share this series."""
@@ -46,6 +61,9 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "flagged_values_total": Family("Values outside range or categories.", ("deployment", "field")),
     "labels_total": Family("Labels taken.", ("deployment",)),
     "log_bytes_total": Family("Bytes written to the prediction log."),
+    "unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
+    "log_refused_total": Family("Requests not answered, since they could not be logged."),
+    "log_full": Family("Whether the newest write found the disk full.", gauge=True),
     "plan_generation": Family("Generation of the traffic plan in force.", gauge=True),
 }
 """A line here is all that a new counter or gauge needs."""
@@ -103,6 +121,7 @@ class Metrics:
         path = place and place.folder / f"{worker}{SUFFIX}"
         self._book = Book(worker, place.writer if place else "", path)
         self._values = self._book.values
+        self._bytes = self._book.start(("log_bytes_total",))
         self._answered: dict[tuple[str, str], int] = {}
         self._position = (0, 0)
         if place and path:
@@ -146,13 +165,6 @@ class Metrics:
         """The generation of the traffic plan in force."""
         self.gauge("plan_generation", generation)
 
-    def recount(self) -> None:
-        """The log may hold more than we were told (a write that failed midway): count what it holds."""
-        if self._place:
-            with self._lock:
-                self._catch_up(counts.Position(self._place.writer, *self._position), self._place.log)
-                self._book.flush(*self._position)
-
     def _count(self, record: Any, size: int) -> None:
         kind = type(record)
         if kind is _Answered or kind is Prediction:
@@ -170,7 +182,8 @@ class Metrics:
             self._add(("refusals_total", record.deployment, record.code), 1)
         else:
             self._add(("labels_total", record.deployment), len(record.labels))
-        self._add(("log_bytes_total",), size)
+        self._values[self._bytes] += size
+        self._book.changed.add(self._bytes)
 
     def _add(self, series: Series, by: int) -> None:
         start = self._book.start(series)
@@ -264,7 +277,9 @@ def _histogram(answered: Sequence[tuple[Series, list[int]]]) -> Iterator[str]:
     name = "request_duration_seconds"
     full = f"holdfast_{name}"
     keys = ("deployment", "track")
-    yield from _head(name, "Time from the request's bytes to its answer's, without the network and the log.", "histogram")
+    yield from _head(
+        name, "Time from the request's bytes to its answer's, without the network and the log.", "histogram"
+    )
     for labels, numbers in answered:
         below = 0
         for end, count in zip((*(str(us / 1e6) for us in BUCKETS_US), "+Inf"), numbers[3:], strict=True):

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import uvloop
 
@@ -26,8 +27,9 @@ from holdfast.predictions.log import Writer
 from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
+from holdfast.serve.counts import FLEET
 from holdfast.serve.dataplane import ServeState
-from holdfast.serve.metrics import Metrics
+from holdfast.serve.metrics import Metrics, Place
 from holdfast.serve.plan import NOTHING, LoadedPlan, load
 from holdfast.serve.records import hash_key
 from holdfast.server.child import Assignment, assigned, on_orphaned
@@ -61,7 +63,9 @@ class _Worker:
             serve_when_full=settings.log.when_full == "serve",
             appended=self._appended,
         )
-        self._metrics = Metrics(told.name)
+        self._told = (0, 0, False)
+        folder = workspace.run / f"{FLEET}{os.getppid()}"
+        self._metrics = Metrics(told.name, Place(folder, workspace.log, self._writer.name))
         secret = hash_key(workspace.keys)
         self._app = App(
             plan=self._plan,
@@ -97,8 +101,14 @@ class _Worker:
         self._app.close()
         self._journal.close()
 
-    def _appended(self, counts: LogCounts) -> None:
-        self._metrics.logged(counts.written_bytes, counts.unlogged, counts.refused, full=counts.full)
+    def _appended(self, frames: Sequence[bytes], counts: LogCounts) -> None:
+        metrics, told = self._metrics, self._told
+        metrics.logged(frames, self._writer.position)
+        if (counts.unlogged, counts.refused, counts.full) != told:
+            metrics.add("unlogged_total", by=counts.unlogged - told[0])
+            metrics.add("log_refused_total", by=counts.refused - told[1])
+            metrics.gauge("log_full", int(counts.full))
+            self._told = (counts.unlogged, counts.refused, counts.full)
 
     def _load(self, plan: Plan) -> LoadedPlan:
         return load(plan, self._release, self._workspace.runtime, self._plan)

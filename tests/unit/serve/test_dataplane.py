@@ -148,6 +148,7 @@ def test_what_is_wrong_is_said_with_row_and_field(ask, state, body, status, code
     assert isinstance(record, Refusal)
     assert (record.deployment, record.code, record.field) == ("price", code, field or "")
     assert record.release
+    state.metrics.logged([encode(record)], (1, 1))
     assert f'holdfast_refusals_total{{deployment="price",code="{code}"}} 1' in state.metrics.render().decode()
 
 

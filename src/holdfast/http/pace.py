@@ -34,11 +34,15 @@ class Pace:
 
     def slow(self, asked: Action, size: int) -> bool:
         """Whether a request of this many bytes should leave the loop."""
+        if size < LARGE and not self._slow:  # the common case: nothing to look up
+            return False
         kind = (asked, size.bit_length())
         return kind in self._slow or (size >= LARGE and kind not in self._large)
 
     def measured(self, asked: Action, size: int, seconds: float) -> None:
         """One request took this long."""
+        if seconds <= SLOW_S and size < LARGE and not (self._slow or self._streaks):
+            return
         kind = (asked, size.bit_length())
         if kind in self._slow:
             self._slow[kind] = quick = self._slow[kind] + 1 if seconds < QUICK_S else 0

@@ -28,6 +28,7 @@ _NAMES: Final = {
     written.encode(): name.lower() for name in _COMMON.split() for written in (name, name.lower(), name.upper())
 }
 """Header names as clients mostly write them."""
+_METHODS: Final = {b"POST": "POST", b"GET": "GET"}
 
 
 class Limits(NamedTuple):
@@ -209,7 +210,7 @@ class Reader:
         parser = self._parser
         keep = parser.should_keep_alive()
         old = parser.get_http_version() == "1.0"
-        method = parser.get_method().decode("latin-1")
+        method = _METHODS.get(parser.get_method()) or parser.get_method().decode("latin-1")
         self.inbox.append(Request(method, self._target.decode("latin-1"), self._headers, body, keep=keep, old=old))
         self.deaf = not keep
 

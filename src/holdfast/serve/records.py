@@ -33,9 +33,7 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
     batch, release = answered.batch, answered.route.release
     kept = release.kept(batch.names)
     numbers = batch.numbers if kept.rows is None else batch.numbers[kept.rows]
-    columns: dict[str, list[str | None]] = {
-        name: batch.texts[name].tolist() for name in kept.texts & batch.texts.keys()
-    }
+    columns: dict[str, list[str | None]] = {n: v.tolist() for n, v in batch.texts.items() if n in kept.texts}
     for name in kept.hashed:
         if name in batch.names or name in batch.texts:
             columns[name] = hashed(batch.table[name].tolist(), hash_key)

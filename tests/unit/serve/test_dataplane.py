@@ -326,3 +326,16 @@ def test_metadata(plan, digests):
         ready("nobody", None, plan)
     with pytest.raises(NotFound):
         metadata("price", "nonsense", plan)
+
+
+def test_the_commonest_answer_says_what_all_others_say(ask):
+    """One number goes by a way of its own; with a client's id it goes the common way."""
+    _, short = ask("price", tensors(), "infer")
+    _, usual = ask("price", {"id": "x", "inputs": tensors()}, "infer")
+    assert usual.pop("id") == "x"
+    for told in (short, usual):
+        request = told["parameters"]["request"]
+        assert told["parameters"].pop("predictions") == f"{request}-0"
+        del told["parameters"]["request"]
+    assert list(short) == list(usual)
+    assert short == usual

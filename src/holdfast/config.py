@@ -35,7 +35,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The inference and the control port."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback is refused until keys exist."""
+    """Address of the inference port. Anything but loopback is refused unless `keys` is "required"; the control port then
+    stays on 127.0.0.1."""
     port: int = 8080
     """Inference port (Open Inference Protocol, rows, labels, health, metrics); 0: any free one."""
     control_port: int = 8081
@@ -50,6 +51,21 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A kept-alive connection without a request is closed after this many seconds."""
     request_timeout_s: float = 15.0
     """A request that is not complete after this many seconds is dropped."""
+    keys: Literal["off", "required"] = "off"
+    """Whether the inference port asks for API keys (`holdfast keys create`). Health never needs one."""
+    hosts: tuple[str, ...] = ()
+    """Host names under which the inference port answers, besides loopback's; empty: on loopback only its own, else any."""
+    tls_cert: str = ""
+    """Certificate chain (PEM) of the inference port; empty: plain HTTP. Read again when the file changes."""
+    tls_key: str = ""
+    """Private key (PEM) of the certificate; empty: it is in the same file."""
+    max_connections: int = 4096
+    """Clients of one serving process; at this many, one that asks nothing makes room, else the next is answered 503."""
+    queue_ms: float = 250.0
+    """A request that would wait longer than this for its turn (or than 16 times what its model takes) is answered 503."""
+    deadline_ms: float = 0.0
+    """Requests that cannot be answered within this time are turned away (503, 504); 0: none, unless the header
+    `X-Holdfast-Deadline-Ms` says so."""
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

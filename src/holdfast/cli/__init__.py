@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "undeploy": ("Serve", "rollout", "Stop answering under a name."),
     "history": ("Serve", "rollout", "What was live when."),
     "serve": ("Serve", "serving", "Run the server: inference, log, monitors, console."),
+    "keys": ("Serve", "access", "Make, list and revoke API keys."),
     "console": ("Serve", "serving", "Run only the console and control API."),
     "score": ("Serve", "traffic", "Score a file through a deployment."),
     "label": ("Hold", "traffic", "Send the truth for earlier predictions."),

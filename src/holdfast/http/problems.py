@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.errors import HoldfastError, InvalidInput, Overloaded
 
 __all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "json", "problem"]
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
-RETRY: Final = (("retry-after", "1"),)
+_LATER: Final = HTTPStatus.SERVICE_UNAVAILABLE
 
 
 class Reply(NamedTuple):
@@ -61,9 +61,11 @@ class TooSlow(InvalidInput):
 
 
 def problem(error: HoldfastError, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """An error as a reply; who is turned away for load is told when to come back."""
-    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers += RETRY
+    """An error as a reply; who is turned away for load is told when to come back, who has no key how to show one."""
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers += (("www-authenticate", "Bearer"),)
+    elif after := error.retry_s if isinstance(error, Overloaded) else error.status == _LATER:
+        headers += (("retry-after", str(int(after))),)
     return Reply(error.status, msgspec.json.encode(error.as_problem()), PROBLEM, headers)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
-from holdfast.backends.sql.stores import Alarms, Cursors, Deployments, Labels, Monitors, Trail, Windows
+from holdfast.backends.sql.stores import AccessKeys, Alarms, Cursors, Deployments, Labels, Monitors, Trail, Windows
 from holdfast.backends.sql.tables import HEAD
 from holdfast.errors import WorkspaceError
 
@@ -33,6 +33,7 @@ class SqlStores(NamedTuple):
     alarms: Alarms
     monitors: Monitors
     cursors: Cursors
+    keys: AccessKeys
     trail: Trail
 
 
@@ -57,6 +58,7 @@ class SqlDatabase:
                 Alarms(connection),
                 Monitors(connection),
                 Cursors(connection),
+                AccessKeys(connection),
                 Trail(connection),
             )
 

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 
 from holdfast.backends.sql import tables as t
+from holdfast.core.access import AccessKey
 from holdfast.core.alarm import Alarm
 from holdfast.core.deployment import Deployment, Plan
 from holdfast.core.event import GENESIS, Event, link
@@ -329,6 +330,21 @@ class Monitors(_Store):
         c = t.evidence.c
         query = sa.select(c.point).where(c.deployment == deployment, c.release == release).order_by(c.id)
         return [msgspec.msgpack.decode(row.point) for row in self._db.execute(query)]
+
+
+class AccessKeys(_Store):
+    """API keys, never deleted: the trail speaks of them."""
+
+    def save(self, key: AccessKey) -> None:
+        """Write or rewrite it."""
+        state, where = msgspec.json.encode(key), t.access_keys.c.number == key.number
+        if not self._db.execute(t.access_keys.update().where(where).values(state=state)).rowcount:
+            self._db.execute(t.access_keys.insert().values(number=key.number, state=state))
+
+    def all(self) -> list[AccessKey]:
+        """Oldest first."""
+        query = sa.select(t.access_keys.c.state).order_by(t.access_keys.c.number)
+        return [msgspec.json.decode(row.state, type=AccessKey) for row in self._db.execute(query)]
 
 
 class Trail(_Store):

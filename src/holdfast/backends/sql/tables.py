@@ -6,9 +6,21 @@ from typing import Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
-__all__ = ["HEAD", "alarms", "cursors", "deployments", "evidence", "labels", "metadata", "monitors", "trail", "windows"]
+__all__ = [
+    "HEAD",
+    "access_keys",
+    "alarms",
+    "cursors",
+    "deployments",
+    "evidence",
+    "labels",
+    "metadata",
+    "monitors",
+    "trail",
+    "windows",
+]
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """Newest migration that this version of Holdfast knows."""
 
 metadata = MetaData()
@@ -82,6 +94,12 @@ cursors = Table(
     metadata,
     Column("name", String(255), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("state", LargeBinary, nullable=False),
 )
 trail = Table(
     "trail",

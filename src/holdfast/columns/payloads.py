@@ -38,6 +38,7 @@ __all__ = [
     "read_id",
     "read_object",
     "read_tensors",
+    "transpose",
 ]
 
 JSON: Final = "application/json"
@@ -92,7 +93,7 @@ def decode_rows(body: bytes, layout: Layout, max_rows: int) -> Payload:
     if not isinstance(rows, list):
         raise MalformedRequest("'instances' is not a list", "instances", 'send {"instances": [{"column": value}]}')
     check_rows(len(rows), max_rows)
-    return Payload(layout.from_values(_transpose(rows), len(rows)), client_id)
+    return Payload(layout.from_values(transpose(rows), len(rows)), client_id)
 
 
 def decode_tensors(body: bytes, layout: Layout, max_rows: int) -> Payload:
@@ -184,7 +185,7 @@ def _split(tensor: _Tensor, layout: Layout) -> dict[str, Sequence[Any]]:
     return {name: tensor.data[index::width] for index, name in enumerate(names)}
 
 
-def _transpose(rows: list[Any]) -> dict[str, Sequence[Any]]:
+def transpose(rows: list[Any]) -> dict[str, Sequence[Any]]:
     """Rows as columns; every row must have the columns of the first."""
     first = rows[0]
     if set(map(type, rows)) == {dict} and first:

@@ -11,20 +11,21 @@ import os
 import sys
 import time
 import traceback
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from holdfast.errors import HoldfastError, MalformedRequest, Overloaded, ServeError, TooLarge
+from holdfast.errors import HoldfastError, MalformedRequest, NotFound, Overloaded, ServeError
 from holdfast.http.pace import Pace
+from holdfast.http.packing import packed, unpacked
 from holdfast.http.problems import Refused, Reply, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
+from holdfast.http.tell import tell
 from holdfast.predictions.log import encode
 from holdfast.serve import codecs, dataplane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from holdfast.http.reader import Request
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "App"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-METRICS: Final = "text/plain; version=0.0.4; charset=utf-8"
 THREADS: Final = min(4, os.cpu_count() or 1)
 QUEUE: Final = 64
 """Slow requests that wait for a thread; more are turned away at once, so that those accepted stay in time."""
@@ -41,6 +41,8 @@ QUEUE: Final = 64
 
 class App:
     """Handles complete requests. `plan` may be swapped at any time; a request keeps the one that it began with.
+
+    While `draining`, it says that it is not ready, and answers on.
 
     Args:
         plan: what answers.
@@ -71,6 +73,7 @@ class App:
         self._pace = Pace()
         self._threads = ThreadPoolExecutor(THREADS, "predict")
         self._out = 0
+        self.draining = False
 
     def follow(self, plan: dataplane.LoadedPlan) -> None:
         """Let this plan answer from now on."""
@@ -87,7 +90,10 @@ class App:
             self._admit(request)
             asked = action(request.method, request.target)
             if asked.verb not in _WORK:
-                return self._tell(asked)
+                told = tell(asked, self._plan, self._state, self._control, draining=self.draining)
+                return packed(told, request.headers.get("accept-encoding", ""))
+            if asked.verb == "invocations":
+                asked = asked._replace(name=self._invoked(asked.name, request.headers))
             size = len(request.body)
             if self._pace.slow(asked, size):
                 self._leave(asked, request, later)
@@ -121,6 +127,21 @@ class App:
             if site not in {"same-origin", "none"} or urlsplit(headers.get("origin", f"//{host}")).netloc != host:
                 raise Refused("another site's page may not ask here", "header Origin", "ask from a program", status=403)
 
+    def _invoked(self, named: str, headers: Mapping[str, str]) -> str:
+        """Which deployment `/invocations` means: the one that the query or a header names, or else the only one."""
+        name = named or headers.get("x-holdfast-deployment", "")
+        if name:
+            return name
+        names = sorted(self._plan.deployments)
+        if len(names) == 1:
+            return names[0]
+        if not names:
+            raise NotFound("nothing is deployed", "", "holdfast deploy")
+        raise MalformedRequest(
+            f"{len(names)} models are deployed, and the request names none",
+            next_step=f"POST /invocations?deployment=NAME, such as {', '.join(names[:5])}",
+        )
+
     # ------------------------------------------------------------------------------------------ work
 
     def _learn(self, asked: Action, size: int, reply: Reply, seconds: float) -> None:
@@ -153,38 +174,19 @@ class App:
     def _work(self, asked: Action, request: Request, plan: dataplane.LoadedPlan) -> Reply:
         """What takes time; runs in the loop or in a thread."""
         packing = request.headers.get("content-encoding")
-        body = _unpacked(request.body, packing, self._max_body) if packing else request.body
+        body = unpacked(request.body, packing, self._max_body) if packing else request.body
         if asked.verb == "label":
             status, told, frames = self._label(asked.name, body)
             return json(status, told, frames)
         codec = _CODECS[asked.verb]
         answer = dataplane.predict(body, codec, asked.name, asked.version, request.headers, plan, self._state)
         frames = () if answer.record is None else (encode(answer.record),)
-        return Reply(answer.status, answer.body, answer.media, answer.headers, frames)
-
-    def _tell(self, asked: Action) -> Reply:
-        """What needs no body."""
-        plan, name, version = self._plan, asked.name, asked.version
-        match asked.verb:
-            case "index":
-                return json(
-                    200, {"name": "holdfast", "is": "the inference port", "speaks": "/v2", "control": self._control}
-                )
-            case "metrics":
-                return Reply(200, self._state.metrics.render(), METRICS)
-            case "live":
-                return json(200, {"live": True})
-            case "ready":
-                return json(200, {"ready": True})
-            case "server":
-                return json(200, dataplane.server_metadata())
-            case "metadata":
-                return json(200, dataplane.metadata(name, version, plan))
-            case _:
-                return json(200, dataplane.ready(name, version, plan))
+        reply = Reply(answer.status, answer.body, answer.media, answer.headers, frames)
+        accepted = request.headers.get("accept-encoding")
+        return packed(reply, accepted) if accepted else reply
 
 
-_CODECS: Final = {"rows": codecs.ROWS, "infer": codecs.TENSORS}
+_CODECS: Final = {"rows": codecs.ROWS, "infer": codecs.TENSORS, "invocations": codecs.INVOCATIONS}
 _WORK: Final = frozenset({*_CODECS, "label"})
 
 
@@ -204,27 +206,3 @@ def _hostname(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _unpacked(body: bytes, packing: str, limit: int) -> bytes:
-    """A body as it was before gzip; never more than `limit` bytes are unpacked."""
-    if packing.lower() == "identity":
-        return body
-    if packing.lower() not in {"gzip", "x-gzip"}:
-        raise Refused(
-            f"content coding '{packing[:40]}' is not known", "header Content-Encoding", "use gzip", status=415
-        )
-    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        found = unpacker.decompress(body, limit + 1)
-    except zlib.error as bad:
-        raise MalformedRequest(
-            f"the body is not gzip: {bad}", next_step="send it packed or say that it isn't"
-        ) from None
-    if len(found) > limit:
-        raise TooLarge(f"the unpacked body is larger than {limit / (1 << 20):g} MiB", next_step="send fewer rows")
-    if not unpacker.eof or unpacker.unused_data:
-        raise MalformedRequest(
-            "the packed body is cut off or has something behind it", next_step="send one gzip stream"
-        )
-    return found

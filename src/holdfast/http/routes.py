@@ -1,10 +1,12 @@
-"""What a method and a path mean: the Open Inference Protocol, rows for people, labels, health and metrics."""
+"""What a method and a path mean: the Open Inference Protocol, rows for people, labels, health and metrics; and what MLflow's and
+SageMaker's clients ask.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 from holdfast.errors import NotFound
 from holdfast.http.problems import Refused
@@ -17,9 +19,16 @@ POST: Final = ("POST",)
 _TABLE: Final[dict[tuple[str, ...], tuple[str, tuple[str, ...]]]] = {
     (): ("index", GET),
     ("metrics",): ("metrics", GET),
+    ("ping",): ("ping", GET),
+    ("health",): ("ping", GET),
+    ("version",): ("version", GET),
+    ("invocations",): ("invocations", POST),
     ("v2",): ("server", GET),
     ("v2", "health", "live"): ("live", GET),
     ("v2", "health", "ready"): ("ready", GET),
+    ("v2", "repository", "index"): ("repository", POST),
+    ("v2", "repository", "models", NAME, "load"): ("load", POST),
+    ("v2", "repository", "models", NAME, "unload"): ("unload", POST),
     ("v2", "models", NAME): ("metadata", GET),
     ("v2", "models", NAME, "ready"): ("model_ready", GET),
     ("v2", "models", NAME, "infer"): ("infer", POST),
@@ -46,7 +55,7 @@ class MethodNotAllowed(Refused):
 @lru_cache(maxsize=1024)
 def action(method: str, target: str) -> Action:
     """Read a request line; NotFound or MethodNotAllowed if it means nothing here."""
-    path = target.partition("?")[0]
+    path, _, query = target.partition("?")
     if path.startswith("http://"):  # what a proxy is asked
         path = "/" + path.removeprefix("http://").partition("/")[2]
     found, allowed = _find(path)
@@ -56,7 +65,17 @@ def action(method: str, target: str) -> Action:
         )
     if method not in allowed:
         raise MethodNotAllowed(method, path[:200], allowed)
+    if found.verb == "invocations":
+        return Action(found.verb, _asked_for(query))
     return found
+
+
+def _asked_for(query: str) -> str:
+    """The deployment that a query names; nothing if it names none."""
+    try:
+        return parse_qs(query, max_num_fields=20).get("deployment", [""])[0]
+    except ValueError:
+        return ""
 
 
 def _find(path: str) -> tuple[Action | None, tuple[str, ...]]:
@@ -72,6 +91,9 @@ def _find(path: str) -> tuple[Action | None, tuple[str, ...]]:
             return Action(verb, name, version) if verb else None, allowed
         case ["v2", "models", name, *rest] if name:
             verb, allowed = _TABLE.get(("v2", "models", NAME, *rest), ("", ()))
+            return Action(verb, name) if verb else None, allowed
+        case ["v2", "repository", "models", name, last] if name:
+            verb, allowed = _TABLE.get(("v2", "repository", "models", NAME, last), ("", ()))
             return Action(verb, name) if verb else None, allowed
         case _:
             verb, allowed = _TABLE.get(tuple(parts), ("", ()))

@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from holdfast.columns import Layout
+from holdfast.columns.dataframes import CSV, decode_invocation
 from holdfast.columns.payloads import Payload, decode_rows, decode_tensors
 from holdfast.columns.quick import quick_row, quick_tensors
 from holdfast.columns.tensors import decode_binary
 from holdfast.serve.answers import Answered, as_rows, as_tensors
 from holdfast.serve.packed import as_binary
+from holdfast.serve.plain import as_csv, as_predictions
 
-__all__ = ["ROWS", "TENSORS", "Codec", "Headers"]
+__all__ = ["INVOCATIONS", "ROWS", "TENSORS", "Codec", "Headers"]
 
 Headers = tuple[tuple[str, str], ...]
 BINARY: Final = "inference-header-content-length"
@@ -61,5 +63,16 @@ class _Tensors:
         return as_tensors(answered, payload.outputs), ()
 
 
+class _Invocations:
+    """What MLflow's and SageMaker's clients send and expect."""
+
+    def decode(self, body: bytes, headers: Mapping[str, str], layout: Layout, max_rows: int) -> Payload:
+        return decode_invocation(body, headers, layout, max_rows)
+
+    def encode(self, answered: Answered, payload: Payload) -> tuple[bytes, Headers]:
+        return (as_csv if payload.media == CSV else as_predictions)(answered), ()
+
+
 ROWS: Final[Codec] = _Rows()
 TENSORS: Final[Codec] = _Tensors()
+INVOCATIONS: Final[Codec] = _Invocations()

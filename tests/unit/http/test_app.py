@@ -146,6 +146,69 @@ class TestAddresses:
         assert [tensor["name"] for tensor in told["inputs"]] == ["area", "rooms"]
         assert one(get("/"))[1]["control"] == "http://127.0.0.1:8081"
 
+    @pytest.mark.parametrize(
+        ("media", "body"),
+        [
+            ("application/json", b'{"dataframe_records": [{"area": 100.0, "rooms": NaN}]}'),
+            ("text/csv", b"100,"),
+        ],
+    )
+    def test_invocations(self, media, body, tmp_path):
+        request = post("/invocations", body, f"Content-Type: {media}")
+        (answer,), frames = asked(request)
+        assert (answer.status, answer.body) == (200, b'{"predictions":[100.0]}')
+        assert answer.headers["X-Holdfast-Release"] == DIGEST
+        assert isinstance(records(frames, tmp_path)[0], Prediction)
+        (answer,), _ = asked(post("/invocations", body, f"Content-Type: {media}", "Accept: text/csv"))
+        assert (answer.headers["content-type"], answer.body) == ("text/csv", b"100.0\n")
+
+    def test_invocations_of_one_of_several(self):
+        app, two = (
+            application(),
+            load(Plan(7, {name: (Route(DIGEST, "live", 1.0),) for name in ("houses", "flats")}, {}), Bundle, Sum()),
+        )
+        app.follow(two)
+        body = b'{"instances": [[1, 2]]}'
+        status, told = one(post("/invocations", body), app)
+        assert (status, "flats, houses" in told["next"]) == (400, True)
+        assert one(post("/invocations?deployment=flats", body), app) == (200, {"predictions": [3.0]})
+        assert one(post("/invocations", body, "X-Holdfast-Deployment: houses"), app)[0] == 200
+        assert one(post("/invocations?deployment=castles", body), app)[0] == 404
+        app.follow(load(Plan(8, {}, {}), Bundle, Sum()))
+        assert one(post("/invocations", body), app)[0] == 404
+        (answer,), _ = asked(get("/ping"), app=app)
+        assert answer.status == 503
+
+    def test_while_draining_it_answers_but_is_not_ready(self):
+        app = application()
+        addresses = (get("/v2/health/ready"), get("/v2/models/houses/ready"), get("/ping"))
+        found, _ = asked(*addresses, app=app)
+        assert [answer.status for answer in found] == [200, 200, 200]
+        app.draining = True
+        found, _ = asked(*addresses, get("/v2/health/live"), post("/v1/models/houses:predict", ROWS), app=app)
+        assert [answer.status for answer in found] == [503, 503, 503, 200, 200]
+        assert msgspec.json.decode(found[0].body) == {"ready": False}
+
+    def test_the_model_repository(self):
+        there = [{"name": "houses", "version": DIGEST, "state": "READY", "reason": "live"}]
+        assert one(post("/v2/repository/index", b"")) == (200, there)
+        assert one(post("/v2/repository/models/houses/load", b""))[0] == 200
+        status, told = one(post("/v2/repository/models/flats/load", b""))
+        assert (status, told["next"]) == (404, "holdfast deploy RELEASE --as flats")
+        status, told = one(post("/v2/repository/models/houses/unload", b""))
+        assert (status, told["next"]) == (403, "holdfast undeploy houses")
+
+    def test_a_long_answer_is_packed_where_that_is_accepted(self):
+        many = msgspec.json.encode({"instances": [{"area": 100.0, "rooms": 3}] * 50})
+        plain, short = (one(post("/v1/models/houses:predict", body)) for body in (many, ROWS))
+        (answer,), _ = asked(post("/v1/models/houses:predict", many, "Accept-Encoding: gzip, deflate, br"))
+        assert answer.headers["content-encoding"] == "gzip"
+        told = msgspec.json.decode(gzip.decompress(answer.body))
+        assert [p["prediction"] for p in told["predictions"]] == [p["prediction"] for p in plain[1]["predictions"]]
+        (answer,), _ = asked(post("/v1/models/houses:predict", ROWS, "Accept-Encoding: gzip"))
+        assert "content-encoding" not in answer.headers
+        assert short[0] == 200
+
     def test_metrics(self):
         (_, answer), _ = asked(post("/v1/models/houses:predict", ROWS), get("/metrics"))
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")

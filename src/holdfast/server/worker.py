@@ -97,6 +97,7 @@ class _Worker:
         await self._end(port)
 
     async def _end(self, port: InferencePort) -> None:
+        self._app.draining = True
         await port.drain()
         self._app.close()
         self._journal.close()

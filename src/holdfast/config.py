@@ -41,6 +41,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Inference port (Open Inference Protocol, rows, labels, health, metrics); 0: any free one."""
     control_port: int = 8081
     """Control port (control API, console, docs); 0: any free one."""
+    grpc_port: int = -1
+    """gRPC port (Open Inference Protocol, health); 0: any free one; -1: none. Needs the extra `grpc`."""
     workers: int = 1
     """Serving processes."""
     max_body_mb: float = 16.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from holdfast.cli.terminal import as_json, note, open_from, show
@@ -13,6 +15,7 @@ __all__ = ["console", "serve"]
 @click.option("--host", help="Address to listen on (default: 127.0.0.1).")
 @click.option("--port", type=int, help="Inference port; 0: any free one (default: 8080).")
 @click.option("--control-port", type=int, help="Control port: console and control API (default: 8081).")
+@click.option("--grpc-port", type=int, help="gRPC port; 0: any free one (default: none).")
 @click.option("--workers", type=int, help="Serving processes (default: 1).")
 @click.option("--replay", is_flag=True, help="The clock is the largest event time seen: a year can pass in a minute.")
 @as_json
@@ -22,6 +25,7 @@ def serve(
     host: str | None,
     port: int | None,
     control_port: int | None,
+    grpc_port: int | None,
     workers: int | None,
     replay: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
@@ -30,7 +34,12 @@ def serve(
     from holdfast.server.supervisor import serve as run
 
     workspace = open_from(
-        ctx, serve__host=host, serve__port=port, serve__control_port=control_port, serve__workers=workers
+        ctx,
+        serve__host=host,
+        serve__port=port,
+        serve__control_port=control_port,
+        serve__grpc_port=grpc_port,
+        serve__workers=workers,
     )
 
     with workspace.database.begin() as stores:
@@ -38,11 +47,14 @@ def serve(
     for release in deployed:
         workspace.release_of(release)  # a tampered one is told here, once, and not by every process again and again
 
-    def ready(inference: str, control: str) -> None:
+    def ready(addresses: Mapping[str, str]) -> None:
         if as_json:
-            show({"inference": inference, "control": control})
+            show(dict(addresses))
             return
-        note(f"inference  {inference}/v2")
+        control = addresses["control"]
+        note(f"inference  {addresses['inference']}/v2")
+        if "grpc" in addresses:
+            note(f"gRPC       {addresses['grpc']}")
         note(f"console    {control}/")
         with workspace.database.begin() as stores:
             names = [d.name for d in stores.deployments.all()]

@@ -18,7 +18,7 @@ from holdfast.config import Settings
 from holdfast.errors import ServeError, UsageError
 from holdfast.workspace import Workspace
 
-__all__ = ["Assignment", "address", "assigned", "listen", "note", "on_orphaned", "start"]
+__all__ = ["Assignment", "address", "assigned", "listen", "note", "on_orphaned", "reserve", "start"]
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +35,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the inference port."""
     control: str = ""
     """Address of the control port."""
+    grpc: str = ""
+    """`host:port` of the gRPC port, which every worker opens for itself; empty: there is none."""
 
     @property
     def workspace(self) -> Workspace:
@@ -96,10 +98,23 @@ def listen(host: str, port: int, *, what: str, setting: str, shared: bool = Fals
     return listener
 
 
-def address(listener: socket.socket) -> str:
-    """`http://host:port` of a listening socket."""
+def reserve(host: str, port: int, *, what: str, setting: str) -> socket.socket:
+    """A port that workers open for themselves (SO_REUSEPORT): bound, so that it stays ours, and nobody listens here.
+
+    Raises like `listen`.
+    """
+    with listen(host, port, what=what, setting=setting) as first:  # whether it is free
+        port, family = first.getsockname()[1], first.family
+    held = socket.socket(family, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind((host, port))
+    return held
+
+
+def address(listener: socket.socket, scheme: str = "http://") -> str:
+    """`http://host:port` of a bound socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}[{host}]:{port}" if ":" in host else f"{scheme}{host}:{port}"
 
 
 def note(path: Path, value: Any) -> None:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +21,8 @@ import msgspec
 
 from holdfast.decide.publish import publish
 from holdfast.errors import ServeError
-from holdfast.server.child import Assignment, address, listen, note, start
+from holdfast.rpc.port import require
+from holdfast.server.child import Assignment, address, listen, note, reserve, start
 from holdfast.workspace import Workspace
 
 __all__ = ["serve"]
@@ -34,12 +35,13 @@ HOPELESS: Final = 5
 """Deaths of a child before it was ever ready, after which the server gives up."""
 
 
-def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, str], None]) -> None:
-    """Run until SIGTERM or Ctrl-C; `ready(inference address, control address)` is called once both answer."""
+def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mapping[str, str]], None]) -> None:
+    """Run until SIGTERM or Ctrl-C; `ready` is called with the addresses of the ports, by name, once all answer."""
     settings = workspace.settings.serve
     count = max(settings.workers, 1)
     control = listen(settings.host, settings.control_port, what="control", setting="--control-port")
     inference = _inference_sockets(settings.host, settings.port, count)
+    grpc = _grpc_socket(settings.host, settings.grpc_port)
     publish(workspace.database, workspace.run)
     (workspace.run / "keeper.json").unlink(missing_ok=True)  # of a keeper that was killed
     told = Assignment(
@@ -50,6 +52,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
         replay=replay,
         inference=address(inference[0]),
         control=address(control),
+        grpc=address(grpc, "") if grpc else "",
     )
     children = [
         _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()), workspace.run)
@@ -63,11 +66,13 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
     try:
         for child in children:
             child.start()
-        _wait_ready(children, stopping)
+        _wait_ready(children, stopping, told.grpc)
         if not stopping:
-            addresses = {"inference": address(inference[0]), "control": address(control)}
+            addresses = {"inference": told.inference, "control": told.control}
+            if told.grpc:
+                addresses["grpc"] = told.grpc
             note(server_note, {"pid": os.getpid(), "started": time.time_ns() // 1000, "workers": count, **addresses})
-            ready(addresses["inference"], addresses["control"])
+            ready(addresses)
         while not stopping:
             time.sleep(POLL_S)
             for child in children:
@@ -76,7 +81,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[str, s
         server_note.unlink(missing_ok=True)
         _stop(children[:-1])
         _stop(children[-1:])
-        for listener in (*inference, control):
+        for listener in (*inference, control, *([grpc] if grpc else [])):
             listener.close()
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -137,10 +142,28 @@ def _inference_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     return [listen(host, port, what="inference", setting="--port", shared=True) for _ in range(count)]
 
 
-def _wait_ready(children: list[_Child], stopping: list[int]) -> None:
+def _grpc_socket(host: str, port: int) -> socket.socket | None:
+    """Keeps the gRPC port for the workers, if there is to be one."""
+    if port < 0:
+        return None
+    require()
+    return reserve(host, port, what="gRPC", setting="--grpc-port")
+
+
+def _answers(grpc: str) -> bool:
+    """Whether a worker has opened the gRPC port already."""
+    host, _, port = grpc.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _wait_ready(children: list[_Child], stopping: list[int], grpc: str) -> None:
     """Until every worker serves the plan and the keeper has looked once."""
     deadline = time.monotonic() + READY_S
-    while not stopping and not all(child.ready() for child in children):
+    while not stopping and not (all(child.ready() for child in children) and (not grpc or _answers(grpc))):
         if time.monotonic() > deadline:
             raise ServeError(f"the server is not ready after {READY_S:.0f} s", "", "see the messages above")
         time.sleep(POLL_S)

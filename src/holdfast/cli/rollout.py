@@ -124,9 +124,15 @@ def _sound(workspace: Workspace, text: str) -> str:
 
 
 def _tell(workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool) -> None:
-    current, alive = wait_in_force(workspace.run, generation)
+    current, alive, why = wait_in_force(workspace.run, generation)
     if as_json:
-        show({"deployment": after, "generation": generation, "workers": alive, "in_force": current})
+        show({"deployment": after, "generation": generation, "workers": alive, "in_force": current, "why": why})
+        return
+    if why:
+        note(
+            f"{sentence}; NOT in force: a serving process cannot follow, so the plan before it goes on answering: {why}"
+        )
+        note("  next: holdfast verify, then holdfast rollback")
         return
     note(sentence + (f"; in force on {current} of {alive} workers" if alive else "; no server is running"))
     if not alive:

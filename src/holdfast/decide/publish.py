@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.ports import Database
 
-__all__ = ["WorkerReport", "publish", "read_plan", "wait_in_force", "workers"]
+__all__ = ["Following", "WorkerReport", "publish", "read_plan", "wait_in_force", "workers"]
 
 PLAN = "plan.json"
 POLL_S = 0.02
@@ -37,6 +37,17 @@ class WorkerReport(msgspec.Struct, frozen=True):
     generation: int
     started: int
     pss_kb: int = 0
+    failed: int = -1
+    """Generation of a newer plan that it cannot follow."""
+    why: str = ""
+
+
+class Following(NamedTuple):
+    """How many serving processes there are, how many follow, and why one cannot."""
+
+    current: int
+    alive: int
+    why: str = ""
 
 
 def publish(database: Database, run: Path) -> int:
@@ -70,14 +81,15 @@ def workers(run: Path) -> list[WorkerReport]:
     return found
 
 
-def wait_in_force(run: Path, generation: int, timeout_s: float = 20.0) -> tuple[int, int]:
-    """Wait until every live worker follows this generation; returns (how many do, how many there are)."""
+def wait_in_force(run: Path, generation: int, timeout_s: float = 20.0) -> Following:
+    """Wait until every live worker follows this generation, or one says that it can't: then none does."""
     deadline = time.monotonic() + timeout_s
     while True:
         alive = workers(run)
         current = sum(report.generation >= generation for report in alive)
-        if current == len(alive) or time.monotonic() > deadline:
-            return current, len(alive)
+        why = next((report.why for report in alive if report.failed >= generation), "")
+        if current == len(alive) or why or time.monotonic() > deadline:
+            return Following(current, len(alive), why)
         time.sleep(POLL_S)
 
 

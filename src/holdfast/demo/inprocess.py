@@ -130,7 +130,7 @@ class InProcess:
         assert plan is not None
         releases = self._workspace.releases
         self._plan = load(
-            plan, lambda d: open_release(releases / d, self._trusted), self._workspace.runtime, self._plan
+            plan, lambda d: open_release(releases / d, self._trusted), self._workspace.runtime, [self._plan]
         )
 
 

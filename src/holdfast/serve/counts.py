@@ -10,6 +10,7 @@ frames behind that position itself; nothing is lost, nothing counted twice.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 from array import array
@@ -110,8 +111,9 @@ class Book:
         if self._path is None:
             return
         if self._shared is None:
-            self._shared = self._anew(self._path)
-            self._stale, self.changed = set(), set()
+            with contextlib.suppress(OSError):  # no space: the old file stands, and from its position on the log tells
+                self._shared = self._anew(self._path)
+                self._stale, self.changed = set(), set()
             return
         shared, own, sizes = self._shared, self._own, self._sizes
         sequence = shared[SEQUENCE]

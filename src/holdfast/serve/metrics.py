@@ -61,7 +61,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "flagged_values_total": Family("Values outside range or categories.", ("deployment", "field")),
     "labels_total": Family("Labels taken.", ("deployment",)),
     "log_bytes_total": Family("Bytes written to the prediction log."),
-    "unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
+    "log_unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
     "log_refused_total": Family("Requests not answered, since they could not be logged."),
     "log_full": Family("Whether the newest write found the disk full.", gauge=True),
     "plan_generation": Family("Generation of the traffic plan in force.", gauge=True),

@@ -7,7 +7,7 @@ wrong with a release shows while it is being loaded, and the plan before it goes
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -19,7 +19,7 @@ from holdfast.columns import Layout
 from holdfast.core.contract import Contract, Field
 from holdfast.core.deployment import Plan, Track
 from holdfast.core.names import short
-from holdfast.core.ports import OneRow, Runtime, Session
+from holdfast.core.ports import Direct, Runtime, Session
 from holdfast.errors import NotFound, ReleaseError
 from holdfast.release.bundle import Release
 
@@ -66,9 +66,9 @@ class LoadedRelease:
         return {}
 
     @cached_property
-    def one_row(self) -> OneRow | None:
-        """Answers a single row of nothing but numbers; None where the model reads texts or has no quicker way."""
-        return self.session.one_row(self.layout.required)
+    def direct(self) -> Direct | None:
+        """Answers rows of nothing but numbers; None where the model reads texts or has no quicker way."""
+        return self.session.direct(self.layout.required)
 
     @cached_property
     def key_policy(self) -> str:
@@ -146,7 +146,7 @@ NOTHING: Final = LoadedPlan(0, {})
 
 
 def load(
-    plan: Plan, open_release: Callable[[str], Release], runtime: Runtime, previous: LoadedPlan = NOTHING
+    plan: Plan, open_release: Callable[[str], Release], runtime: Runtime, previous: Sequence[LoadedPlan] = ()
 ) -> LoadedPlan:
     """Open what a plan names.
 
@@ -154,11 +154,12 @@ def load(
         plan: the traffic plan.
         open_release: digest -> verified release; raises NotFound, Tampered or Untrusted.
         runtime: opens models.
-        previous: a plan whose open releases are used again.
+        previous: plans whose open releases are used again.
     """
     opened = {
         route.release.digest: route.release
-        for deployment in previous.deployments.values()
+        for one in previous
+        for deployment in one.deployments.values()
         for route in deployment.routes
     }
     deployments = {}

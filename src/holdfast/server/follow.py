@@ -1,7 +1,8 @@
-"""How a serving process follows the traffic plan: look, load, swap as a whole, say so.
+"""How a serving process follows the traffic plan: look, load, say "ready", and go over when all are.
 
-The plan file is looked at ten times a second; what it newly names is loaded beside the running traffic and then takes over at
-once. A plan that can't be loaded (a release that was tampered with) changes nothing: the last good one goes on answering.
+The plan file is looked at twenty times a second; what it newly names is loaded beside the running traffic and waits until the
+fleet's word puts it in force (`fleet`). A plan that can't be loaded (a release that was tampered with) changes nothing, here
+or in any other process: the last good one goes on answering, and the report says why.
 """
 
 from __future__ import annotations
@@ -10,63 +11,100 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from holdfast.core.deployment import Plan
 from holdfast.decide.publish import PLAN, WorkerReport, read_plan
 from holdfast.errors import HoldfastError
 from holdfast.server.child import note
+from holdfast.server.fleet import Fleet
 
 __all__ = ["Follower", "pss_kb"]
 
-Loaded = TypeVar("Loaded")
-POLL_S: Final = 0.1
+POLL_S: Final = 0.05
+AGAIN_S: Final = 2.0
+"""A plan that could not be loaded is tried again: its release may be on its way."""
 NOTHING: Final = Plan(0, {}, {})
 
 
+class _Generation(Protocol):
+    @property
+    def generation(self) -> int: ...
+
+
+Loaded = TypeVar("Loaded", bound=_Generation)
+
+
 class Follower(Generic[Loaded]):
-    """Keeps one serving process on the newest plan.
+    """Keeps one serving process on the plan in force.
 
     Args:
         run: the workspace's run folder.
-        load: everything that a plan needs, ready to answer; runs in a thread.
+        fleet: who goes over together.
+        load: everything that a plan needs, ready to answer; also given what is loaded already; runs in a thread.
         swap: lets it answer from now on; runs in the event loop.
-        name: of this process, for its report.
+        name: of this process, for its report: `w` and its place in the fleet.
         port: on which it answers, for its report.
     """
 
     def __init__(
-        self, run: Path, *, load: Callable[[Plan], Loaded], swap: Callable[[Loaded], None], name: str, port: int
+        self,
+        run: Path,
+        fleet: Fleet,
+        *,
+        load: Callable[[Plan, Sequence[Loaded]], Loaded],
+        swap: Callable[[Loaded], None],
+        name: str,
+        port: int,
     ) -> None:
         self._plan = run / PLAN
         self._run = run
+        self._fleet = fleet
+        self._words = fleet.words
+        self._place = int(name.removeprefix("w"))
         self._load = load
         self._swap = swap
         self._name = f"{name}-{os.getpid()}"
         self._port = port
         self._started = time.time_ns() // 1000
         self._seen: tuple[int, int] | None = None
-        self._generation = -1
+        self._next_try = 0.0
+        self._loaded: list[Loaded] = []
+        """What answers now, then what is ready to."""
+        self._word = 0
+        self._reported = -1
+        self._failed = -1
+        self._why = ""
+
+    async def start(self) -> None:
+        """Answer with the first plan; raises what is wrong with it."""
+        await self._prepare(self._fleet.first() or NOTHING)
+        self._swap(self._loaded[0])
+        self.report()
 
     async def step(self) -> None:
-        """Take over a new plan, if there is one."""
+        """Make a new plan ready, if there is one; go over to the one in force."""
         mark = self._mark()
-        if mark == self._seen and self._generation >= 0:
-            return
-        self._seen = mark
-        try:
-            plan = read_plan(self._run) or NOTHING
-            loaded = await asyncio.get_running_loop().run_in_executor(None, self._load, plan)
-        except HoldfastError as bad:
-            sys.stderr.write(f"{self._name}: the new plan is not followed: {bad}\n")
-            if self._generation < 0:
-                raise
-            return
-        self._swap(loaded)
-        self._generation = plan.generation
-        self.report()
+        if mark != self._seen or (self._failed >= 0 and time.monotonic() > self._next_try):
+            self._seen = mark
+            await self._follow_newest()
+        if self._fleet.alone:
+            self._fleet.advance((self._place,))
+        self.look()
+        if self._loaded[0].generation != self._reported:
+            self.report()
+
+    def look(self) -> None:
+        """Before each request: is another plan in force? Costs the reading of one integer."""
+        if self._words[0] != self._word:
+            self._word = self._words[0]
+            for i in range(len(self._loaded) - 1, 0, -1):
+                if self._loaded[i].generation < self._word:
+                    del self._loaded[:i]
+                    self._swap(self._loaded[0])
+                    break
 
     async def follow(self) -> None:
         """For ever; a full disk keeps us from reporting, not from answering."""
@@ -78,13 +116,36 @@ class Follower(Generic[Loaded]):
                 sys.stderr.write(f"{self._name}: {bad}\n")
 
     def report(self) -> None:
-        """Say which generation is in force here."""
-        told = WorkerReport(self._name, os.getpid(), self._port, self._generation, self._started, pss_kb())
+        """Say which generation is in force here, and why a newer one can't be."""
+        generation = self._loaded[0].generation
+        told = WorkerReport(
+            self._name, os.getpid(), self._port, generation, self._started, pss_kb(), self._failed, self._why
+        )
         note(self._report, told)
+        self._reported = generation
 
     def leave(self) -> None:
         """Take the report away: this process answers no more."""
         self._report.unlink(missing_ok=True)
+
+    async def _follow_newest(self) -> None:
+        plan = read_plan(self._run) or NOTHING
+        try:
+            if plan.generation != self._loaded[-1].generation:
+                await self._prepare(plan)
+        except (HoldfastError, OSError) as bad:
+            self._next_try = time.monotonic() + AGAIN_S
+            if (self._failed, self._why) != (plan.generation, str(bad)):
+                self._failed, self._why = plan.generation, str(bad)
+                sys.stderr.write(f"{self._name}: the new plan is not followed: {bad}\n")
+                self.report()
+        else:
+            self._failed, self._why = -1, ""
+
+    async def _prepare(self, plan: Plan) -> None:
+        loaded = await asyncio.get_running_loop().run_in_executor(None, self._load, plan, tuple(self._loaded))
+        self._loaded.append(loaded)
+        self._fleet.ready(self._place, plan)
 
     @property
     def _report(self) -> Path:

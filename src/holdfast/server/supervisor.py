@@ -23,11 +23,12 @@ from holdfast.decide.publish import publish
 from holdfast.errors import ServeError
 from holdfast.rpc.port import require
 from holdfast.server.child import Assignment, address, listen, note, reserve, start
+from holdfast.server.fleet import Fleet
 from holdfast.workspace import Workspace
 
 __all__ = ["serve"]
 
-POLL_S: Final = 0.05
+POLL_S: Final = 0.02
 KEEPER: Final = "keeper"
 READY_S: Final = 60.0
 DRAIN_S: Final = 15.0
@@ -54,6 +55,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mappin
         control=address(control),
         grpc=address(grpc, "") if grpc else "",
     )
+    fleet = Fleet(workspace.run, os.getpid(), count)
     children = [
         _Child("holdfast.server.worker", msgspec.structs.replace(told, name=f"w{i}", fd=s.fileno()), workspace.run)
         for i, s in enumerate(inference)
@@ -66,7 +68,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mappin
     try:
         for child in children:
             child.start()
-        _wait_ready(children, stopping, told.grpc)
+        _wait_ready(children, fleet, stopping, told.grpc)
         if not stopping:
             addresses = {"inference": told.inference, "control": told.control}
             if told.grpc:
@@ -75,12 +77,12 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mappin
             ready(addresses)
         while not stopping:
             time.sleep(POLL_S)
-            for child in children:
-                child.revive()
+            _tend(children, fleet)
     finally:
         server_note.unlink(missing_ok=True)
         _stop(children[:-1])
         _stop(children[-1:])
+        fleet.leave()
         for listener in (*inference, control, *([grpc] if grpc else [])):
             listener.close()
         for number, handler in before.items():
@@ -106,10 +108,10 @@ class _Child:
         self._started = time.monotonic()
         self.process = start(self._module, self._assignment)
 
-    def revive(self) -> None:
+    def revive(self) -> bool:
         """Start it again if it died; ServeError if it dies again and again at its start."""
         if self.process is None or self.process.poll() is None:
-            return
+            return False
         lived = self.ready() or time.monotonic() - self._started > READY_S
         self._early_deaths = 0 if lived else self._early_deaths + 1
         if self._early_deaths >= HOPELESS:
@@ -117,6 +119,7 @@ class _Child:
         sys.stderr.write(f"{self.name} ended ({_how(self.process.returncode)}); starting it again\n")
         self.close()
         self.start()
+        return True
 
     def ready(self) -> bool:
         """Whether the process has said that it works; a killed one has said so too."""
@@ -160,15 +163,22 @@ def _answers(grpc: str) -> bool:
     return True
 
 
-def _wait_ready(children: list[_Child], stopping: list[int], grpc: str) -> None:
+def _tend(children: list[_Child], fleet: Fleet) -> None:
+    """Start again who died; go over to a new plan when all workers are ready for it. The keeper stands last."""
+    for place, child in enumerate(children):
+        if child.revive() and child.name != KEEPER:
+            fleet.starting(place)
+    fleet.advance(range(len(children) - 1))
+
+
+def _wait_ready(children: list[_Child], fleet: Fleet, stopping: list[int], grpc: str) -> None:
     """Until every worker serves the plan and the keeper has looked once."""
     deadline = time.monotonic() + READY_S
     while not stopping and not (all(child.ready() for child in children) and (not grpc or _answers(grpc))):
         if time.monotonic() > deadline:
             raise ServeError(f"the server is not ready after {READY_S:.0f} s", "", "see the messages above")
         time.sleep(POLL_S)
-        for child in children:
-            child.revive()
+        _tend(children, fleet)
 
 
 def _stop(children: list[_Child]) -> None:

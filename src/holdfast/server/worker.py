@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import uvloop
 
@@ -21,18 +21,19 @@ from holdfast.core.deployment import Plan
 from holdfast.errors import HoldfastError
 from holdfast.http.app import App
 from holdfast.http.port import InferencePort, serve
-from holdfast.http.reader import Limits
+from holdfast.http.problems import Reply
+from holdfast.http.reader import Limits, Request
 from holdfast.predictions.journal import Journal, LogCounts
 from holdfast.predictions.log import Writer
 from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
-from holdfast.serve.counts import FLEET
 from holdfast.serve.dataplane import ServeState
 from holdfast.serve.metrics import Metrics, Place
 from holdfast.serve.plan import NOTHING, LoadedPlan, load
 from holdfast.serve.records import hash_key
 from holdfast.server.child import Assignment, assigned, on_orphaned
+from holdfast.server.fleet import Fleet
 from holdfast.server.follow import Follower
 from holdfast.server.intake import Intake
 from holdfast.workspace import Workspace
@@ -64,8 +65,8 @@ class _Worker:
             appended=self._appended,
         )
         self._told = (0, 0, False)
-        folder = workspace.run / f"{FLEET}{os.getppid()}"
-        self._metrics = Metrics(told.name, Place(folder, workspace.log, self._writer.name))
+        fleet = Fleet.joined(workspace.run, os.getppid(), int(told.name.removeprefix("w")))
+        self._metrics = Metrics(told.name, Place(fleet.folder, workspace.log, self._writer.name))
         secret = hash_key(workspace.keys)
         self._app = App(
             plan=self._plan,
@@ -80,13 +81,13 @@ class _Worker:
             max_body=self._limits.body,
         )
         self._follower = Follower(
-            workspace.run, load=self._load, swap=self._swap, name=told.name, port=listener.getsockname()[1]
+            workspace.run, fleet, load=self._load, swap=self._swap, name=told.name, port=listener.getsockname()[1]
         )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Answer until `stop`; then drain."""
-        await self._follower.step()
-        port = await serve(self._listener, self._app.handle, self._journal.commit, self._limits)
+        await self._follower.start()
+        port = await serve(self._listener, self._handle, self._journal.commit, self._limits)
         # What is loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -106,13 +107,17 @@ class _Worker:
         metrics, told = self._metrics, self._told
         metrics.logged(frames, self._writer.position)
         if (counts.unlogged, counts.refused, counts.full) != told:
-            metrics.add("unlogged_total", by=counts.unlogged - told[0])
+            metrics.add("log_unlogged_total", by=counts.unlogged - told[0])
             metrics.add("log_refused_total", by=counts.refused - told[1])
             metrics.gauge("log_full", int(counts.full))
             self._told = (counts.unlogged, counts.refused, counts.full)
 
-    def _load(self, plan: Plan) -> LoadedPlan:
-        return load(plan, self._release, self._workspace.runtime, self._plan)
+    def _handle(self, request: Request, later: Callable[[Reply], None]) -> Reply | None:
+        self._follower.look()
+        return self._app.handle(request, later)
+
+    def _load(self, plan: Plan, loaded: Sequence[LoadedPlan]) -> LoadedPlan:
+        return load(plan, self._release, self._workspace.runtime, loaded)
 
     def _release(self, digest: str) -> Release:
         return open_release(self._workspace.releases / digest, self._trusted)

@@ -67,5 +67,5 @@ def test_only_living_workers_are_waited_for(tmp_path):
         report = WorkerReport(name, pid, 0, generation, 0)
         (tmp_path / "workers" / f"{name}.json").write_bytes(msgspec.json.encode(report))
     assert [w.id for w in workers(tmp_path)] == ["w0"]
-    assert wait_in_force(tmp_path, 3) == (1, 1)
-    assert wait_in_force(tmp_path, 4, timeout_s=0.01) == (0, 1)
+    assert wait_in_force(tmp_path, 3) == (1, 1, "")
+    assert wait_in_force(tmp_path, 4, timeout_s=0.01) == (0, 1, "")

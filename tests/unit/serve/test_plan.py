@@ -12,7 +12,7 @@ from holdfast.serve.plan import NOTHING, load
 def test_open_releases_are_used_again(house, digests, plan):
     house.opened.clear()
     traffic = Plan(8, {"new": (Route(digests["price"], "live", 1.0),)}, {})
-    again = load(traffic, house.open, OnnxRuntime(), plan)
+    again = load(traffic, house.open, OnnxRuntime(), [plan])
     assert house.opened == []
     assert again.generation == 8
     assert again.deployment("new").live.release is plan.deployment("price").live.release

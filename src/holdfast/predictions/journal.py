@@ -8,6 +8,8 @@ meanwhile shares the next sync (group commit), and the event loop never waits.
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -122,7 +124,10 @@ class Journal:
             counts.refused += len(frames)
             done = done if isinstance(bad, LogFull) else ()
         if self._appended is not None:
-            self._appended(done, counts)
+            try:
+                self._appended(done, counts)
+            except Exception:  # noqa: BLE001 - a counter that fails must not cost the answers
+                sys.stderr.write(traceback.format_exc())
         return bad
 
     def _sync(self) -> None:

@@ -7,6 +7,7 @@ each step is exact however often it is repeated.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -168,7 +169,8 @@ class _Loop(threading.Thread):
             sys.stderr.write(f"keeper: {said}; trying again\n")
         self._told = said
         now = time.time_ns() // 1000
-        note(self._workspace.run / "keeper.json", {"pid": os.getpid(), "passed": now, "error": said})
+        with contextlib.suppress(OSError):  # a full disk keeps us from saying so, not from trying again
+            note(self._workspace.run / "keeper.json", {"pid": os.getpid(), "passed": now, "error": said})
 
     def stop(self) -> None:
         """End after the running pass."""

@@ -1,12 +1,14 @@
 """Inference sessions through ONNX Runtime: `OnnxRuntime` is `core.ports.Runtime`.
 
-One thread by default (for small models more only wait for each other) and no telemetry. A graph has one input per column,
-[n, 1], in whatever type the converter chose; columns are cast to it here, so nothing else knows about tensors. Text has no null
-in ONNX, so a missing one enters as `core.contract.MISSING_STRING`; a truth value enters a numeric input as 1 or 0.
+One thread by default (for small models more only wait for each other) and no telemetry. A graph reads all numbers as one
+float64 matrix, whose columns its metadata name, and every text column as an input [n, 1]; nothing else knows about tensors.
+Text has no null in ONNX, so a missing one enters as `core.contract.MISSING_STRING`; a truth value is 1 or 0 in the matrix.
+Graphs of earlier versions, with an input [n, 1] per column, are read as well.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -16,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.contract import MISSING_STRING
-from holdfast.core.ports import OneRow
+from holdfast.core.contract import MISSING_STRING, NUMBERS_KEY
+from holdfast.core.ports import Direct
 from holdfast.errors import ReleaseError
 
 # Read at the import that follows.
@@ -35,8 +37,7 @@ _DTYPES: Final[dict[str, Any]] = {
 }
 _NUMBER: Final = {"true": 1.0, "false": 0.0, None: np.nan}
 
-_WIDTHS: Final = {"prediction": 1, "probabilities": None}
-"""Columns of an output; None: as the model says."""
+PREDICTION: Final = "prediction"
 
 Cast = Callable[[NDArray[Any]], NDArray[Any]]
 
@@ -61,73 +62,82 @@ class OnnxRuntime:
 
 
 class OnnxSession:
-    """A loaded model; `run` may be called from several threads at once."""
+    """A loaded model; `run` and what `direct` gives may be called from several threads at once."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._run = session.run
-        self._inputs = [(one.name, _cast(one.type)) for one in session.get_inputs()]
-        self._outputs = [one.name for one in session.get_outputs()]
+        told = session.get_modelmeta().custom_metadata_map.get(NUMBERS_KEY)
+        packed: dict[str, Any] = json.loads(told) if told else {"input": "", "columns": []}
+        self._matrix: str = packed["input"]
+        self._numbers = tuple(packed["columns"])
+        inputs = [one for one in session.get_inputs() if one.name != self._matrix]
+        self._inputs = [(one.name, _cast(one.type)) for one in inputs]
+        self._outputs = session.get_outputs()
+        self._names = [one.name for one in self._outputs]
 
     def run(self, columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Feature columns [n] in, `prediction` [n] or `probabilities` [n, k] out, float64; KeyError for an absent column."""
         feeds = {name: cast(columns[name]).reshape(-1, 1) for name, cast in self._inputs}
-        try:
-            answers = self._run(self._outputs, feeds)
-        except Exception as bad:  # noqa: BLE001 - its errors share no base class
-            raise _failed(bad) from None
-        return {
-            name: np.asarray(values.reshape(-1) if name == "prediction" else values, dtype=np.float64)
-            for name, values in zip(self._outputs, answers, strict=True)
-        }
+        if self._matrix:
+            feeds[self._matrix] = np.column_stack([_number(columns[name]) for name in self._numbers])
+        return dict(zip(self._names, self._answers(feeds), strict=True))
 
-    def bind(self, inputs: Mapping[str, NDArray[Any]], output: str, answer: NDArray[Any]) -> Any:
-        """Memory that `run_bound` reads and writes."""
-        binding = self._session.io_binding()
-        for name, values in inputs.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(values))
-        binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
-        return binding
-
-    def run_bound(self, binding: Any) -> None:
-        """Run on bound memory."""
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as bad:  # noqa: BLE001 - its errors share no base class
-            raise _failed(bad) from None
-
-    def one_row(self, names: tuple[str, ...]) -> OneRow | None:
-        """Bound to memory of its own, a call costs a third of `run`; None if the model reads anything but float64."""
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        alike = {one.name for one in inputs} == set(names) and {one.type for one in inputs} == {"tensor(double)"}
-        if not alike or len(outputs) != 1 or outputs[0].type != "tensor(double)" or outputs[0].name not in _WIDTHS:
+    def direct(self, names: tuple[str, ...]) -> Direct | None:
+        """For a model of nothing but numbers; a single row goes through memory that stays, at half the price."""
+        if self._inputs or names != self._numbers or len(self._outputs) != 1:
             return None
-        width = _WIDTHS[outputs[0].name] or outputs[0].shape[-1]
-        return _OneRow(self, names, outputs[0].name, width) if isinstance(width, int) else None
+        width = self._outputs[0].shape[-1]
+        return _Direct(self._session, self._matrix, len(names), width, self._answers) if width else None
 
-
-class _OneRow:
-    """One row at a time through memory that stays; a second thread at the same moment takes the way of many rows."""
-
-    def __init__(self, session: OnnxSession, names: tuple[str, ...], output: str, width: int) -> None:
-        self._session = session
-        self._names = names
-        self._output = output
-        self._row = np.zeros((len(names), 1))
-        self._answer = np.zeros((1, width))
-        self._told = self._answer[:, 0] if output == "prediction" else self._answer
-        self._lock = threading.Lock()
-        self._binding = session.bind({name: self._row[i : i + 1] for i, name in enumerate(names)}, output, self._answer)
-
-    def __call__(self, row: NDArray[np.float64], /) -> NDArray[np.float64]:
-        if not self._lock.acquire(blocking=False):
-            return self._session.run(dict(zip(self._names, row, strict=True)))[self._output]
+    def _answers(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:
-            self._row[:] = row
-            self._session.run_bound(self._binding)
-            return self._told.copy()
+            answers = self._session.run(self._names, feeds)
+        except Exception as bad:  # noqa: BLE001 - its errors share no base class
+            raise _failed(bad) from None
+        return [
+            np.asarray(values.reshape(-1) if name == PREDICTION else values, dtype=np.float64)
+            for name, values in zip(self._names, answers, strict=True)
+        ]
+
+
+class _Direct:
+    """Rows as a matrix. A second thread at the same moment takes the way of many rows."""
+
+    def __init__(
+        self,
+        session: Any,
+        matrix: str,
+        columns: int,
+        width: int,
+        many: Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]],
+    ) -> None:
+        self._run = session.run_with_iobinding
+        self._matrix = matrix
+        self._many = many
+        self._row, answer = np.zeros((1, columns)), np.zeros((1, width))
+        self._place = self._row.T
+        output = session.get_outputs()[0].name
+        self._answer = answer[:, 0] if output == PREDICTION else answer
+        self._lock = threading.Lock()
+        self._binding = session.io_binding()
+        self._binding.bind_ortvalue_input(matrix, onnxruntime.OrtValue.ortvalue_from_numpy(self._row))
+        self._binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+
+    def __call__(self, numbers: NDArray[np.float64], /) -> NDArray[np.float64]:
+        if numbers.shape[1] != 1 or not self._lock.acquire(blocking=False):
+            return self._many({self._matrix: np.ascontiguousarray(numbers.T)})[0]
+        try:
+            self._place[:] = numbers
+            self._run(self._binding)
+            return self._answer.copy()
+        except Exception as bad:  # noqa: BLE001 - its errors share no base class
+            raise _failed(bad) from None
         finally:
             self._lock.release()
+
+
+def _number(values: NDArray[Any]) -> NDArray[Any]:
+    return np.array([_NUMBER[value] for value in values], dtype=np.float64) if values.dtype == object else values
 
 
 def _cast(kind: str) -> Cast:
@@ -141,8 +151,7 @@ def _cast(kind: str) -> Cast:
         )
 
     def number(values: NDArray[Any]) -> NDArray[Any]:
-        if values.dtype == object:
-            values = np.array([_NUMBER[value] for value in values], dtype=np.float64)
+        values = _number(values)
         return values if values.dtype == dtype else values.astype(dtype)
 
     return number

@@ -1,8 +1,9 @@
 """Take in an ONNX model that somebody else exported, so that it answers like one of ours.
 
-Its graph stays as it is; around it goes a thin shell: one named input per column, float64 or text, joined and cast to what
-the graph takes, and one output, `prediction` [n, 1] or `probabilities` [n, classes], in float64. The usual exports are known:
-one matrix for all columns, or an input for each; a label beside its probabilities, or a number.
+Its graph stays as it is; around it goes a thin shell: the inputs of any of our graphs (numbers as one float64 matrix, a text
+input per column), cast to what the graph takes, and one output, `prediction` [n, 1] or `probabilities` [n, classes], in
+float64. The usual exports are known: one matrix for all columns, or an input for each; a label beside its probabilities, or
+a number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.build.answers import open_session
-from holdfast.build.convert import Converted, Input, check_onnx
+from holdfast.build.convert import Converted, Input, Matrix, check_onnx
 from holdfast.build.convert.graph import MISSING, onnx
 from holdfast.build.nature import Nature
 from holdfast.core.contract import Task
@@ -94,34 +95,19 @@ def adopt(foreign: Foreign, inputs: Sequence[Input], task: Task) -> Converted:
     lib = onnx()
     model = lib.compose.add_prefix(lib.load_model_from_string(foreign.content), INNER)
     make = lib.helper.make_node
-    before, after = [], []
-    parts = []
-    for column in inputs:
-        target = (
-            foreign.inputs[0] if len(foreign.inputs) == 1 else next(p for p in foreign.inputs if p.name == column.name)
-        )
-        part = f"{column.name}/cast"
-        kept = column.text and target.kind == _types().STRING
-        before.append(
-            make("Identity", [column.name], [part]) if kept else make("Cast", [column.name], [part], to=target.kind)
-        )
-        parts.append((part, target))
-    if len(foreign.inputs) == 1:
-        joined = [name for name, _ in parts]
-        before.append(make("Concat", joined, [INNER + foreign.inputs[0].name], axis=1))
-    else:
-        for name, target in parts:
-            shape = [-1] if len(target.dims) == 1 else [-1, 1]
-            before += _reshape(model, name, INNER + target.name, shape)
+    matrix = Matrix.of(inputs)
+    before, after = _fed(model, foreign, inputs, matrix), []
     result = "prediction" if task == "regression" else "probabilities"
     after.append(make("Cast", [INNER + foreign.answer.name], [f"{INNER}answer"], to=_types().DOUBLE))
     after += _reshape(model, f"{INNER}answer", result, [-1, max(len(foreign.classes), 1)])
     nodes = [*before, *model.graph.node, *after]
     del model.graph.node[:], model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
-    for column in inputs:
-        kind = _types().STRING if column.text else _types().DOUBLE
-        model.graph.input.append(lib.helper.make_tensor_value_info(column.name, kind, ["n", 1]))
+    outer = lib.helper.make_tensor_value_info
+    if matrix.columns:
+        model.graph.input.append(outer(matrix.name, _types().DOUBLE, ["n", len(matrix.columns)]))
+    model.graph.input.extend(outer(column.name, _types().STRING, ["n", 1]) for column in inputs if column.text)
+    lib.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | matrix.metadata())
     outside = ["n", max(len(foreign.classes), 1)]
     model.graph.output.append(lib.helper.make_tensor_value_info(result, _types().DOUBLE, outside))
     if not any(entry.domain in {"", "ai.onnx"} for entry in model.opset_import):
@@ -138,6 +124,29 @@ def adopt(foreign: Foreign, inputs: Sequence[Input], task: Task) -> Converted:
         libraries=("onnx",),
         notes=("given as ONNX: the graph is kept as it is",),
     )
+
+
+def _fed(model: Any, foreign: Foreign, inputs: Sequence[Input], matrix: Matrix) -> list[Any]:
+    """Nodes that bring our inputs to those of the graph."""
+    make = onnx().helper.make_node
+    only = foreign.inputs[0] if len(foreign.inputs) == 1 else None
+    if only and len(matrix.columns) == len(inputs):
+        return [make("Cast", [matrix.name], [INNER + only.name], to=only.kind)]
+    nodes, parts = [], []
+    for column in inputs:
+        target = only or next(port for port in foreign.inputs if port.name == column.name)
+        source, part = column.name, f"{column.name}/cast"
+        if not column.text:
+            source, place = f"{column.name}/number", f"{column.name}/place"
+            index = np.array([matrix.columns.index(column.name)], dtype=np.int64)
+            model.graph.initializer.append(onnx().numpy_helper.from_array(index, place))
+            nodes.append(make("Gather", [matrix.name, place], [source], axis=1))
+        kept = column.text and target.kind == _types().STRING
+        nodes.append(make("Identity", [source], [part]) if kept else make("Cast", [source], [part], to=target.kind))
+        parts.append(part)
+        if not only:
+            nodes += _reshape(model, part, INNER + target.name, [-1] if len(target.dims) == 1 else [-1, 1])
+    return [*nodes, make("Concat", parts, [INNER + only.name], axis=1)] if only else nodes
 
 
 def original_answers(

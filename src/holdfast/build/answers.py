@@ -1,7 +1,7 @@
 """The two sides of a comparison as functions of a table: the original model in its own library, the built one in ONNX.
 
 A table is a dict of columns: float64 with NaN, or object arrays of text and None. The original gets a pandas frame as
-in training (or a plain array, if that is what it was trained on), the graph its named inputs.
+in training (or a plain array, if that is what it was trained on), the graph its own inputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.build.convert import MISSING, Converted, Task, flavour_of, model_columns
+from holdfast.build.convert import MISSING, Converted, Matrix, Task, flavour_of, model_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,14 +33,16 @@ def onnx_predict(converted: Converted) -> Callable[[Table], NDArray[np.float64]]
 def feeds(converted: Converted, table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A table as the graph's inputs."""
     result = {}
+    matrix = Matrix.of(converted.inputs)
+    numbers = [np.asarray(table[c.name], dtype=np.float64).reshape(-1, c.width) for c in converted.inputs if not c.text]
+    if numbers:
+        result[matrix.name] = np.concatenate(numbers, axis=1)
     for column in converted.inputs:
-        values = table[column.name]
         if column.text:
+            values = table[column.name]
             texts = np.empty((len(values), 1), dtype=object)
             texts[:, 0] = [MISSING if value is None or value != value else value for value in values]  # noqa: PLR0124 - NaN
             result[column.name] = texts
-        else:
-            result[column.name] = np.asarray(values, dtype=np.float64).reshape(len(values), column.width)
     return result
 
 

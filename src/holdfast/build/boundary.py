@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from holdfast.build.answers import Table, feeds, open_session
+from holdfast.build.convert import Matrix
 from holdfast.build.convert.graph import onnx
 
 if TYPE_CHECKING:
@@ -158,10 +159,11 @@ class _TreeInputs:
         features, thresholds = np.array([f for f, _ in pairs]), np.array([split for _, split in pairs])
         rows = np.arange(count) * 7919 % len(next(iter(table.values())))
         base = {key: values[rows] for key, values in table.items()}
-        given = feeds(self.converted, base)
+        given, matrix = feeds(self.converted, base), Matrix.of(self.converted.inputs)
+        raw_column = given[matrix.name][:, matrix.columns.index(name)]
 
         def passes(raw: NDArray[np.float64]) -> NDArray[np.bool_]:
-            given[name] = raw.reshape(-1, 1)
+            raw_column[:] = raw
             value = np.asarray(self.session.run([self.names[which]], given)[0])[np.arange(count), features]
             true: NDArray[np.bool_] = value < thresholds if self.strict[which] else value <= thresholds
             return true

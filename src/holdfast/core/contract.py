@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.errors import UsageError
 
-__all__ = ["DATATYPES", "MISSING_STRING", "Contract", "Field", "Mark", "Output", "Task"]
+__all__ = ["DATATYPES", "MISSING_STRING", "NUMBERS_KEY", "Contract", "Field", "Mark", "Output", "Task"]
 
 Task = Literal["binary", "multiclass", "regression"]
 Mark = Literal["calendar", "personal", "protected", "key", "timestamp"]
@@ -27,6 +27,8 @@ DATATYPES: Final[tuple[str, ...]] = get_args(Datatype)
 
 MISSING_STRING: Final = "\x00missing"
 """How a missing string enters an ONNX graph, which has no null: no real category begins with NUL."""
+NUMBERS_KEY: Final = "holdfast.numbers"
+"""In the metadata of an ONNX graph: a JSON object that names the `input` that holds all numbers, and its `columns` in order."""
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -31,12 +31,12 @@ __all__ = [
     "Cursors",
     "Database",
     "Deployments",
+    "Direct",
     "FetchedModel",
     "Keys",
     "Labels",
     "ModelRegistry",
     "Monitors",
-    "OneRow",
     "Runtime",
     "Session",
     "StoredLabel",
@@ -252,11 +252,11 @@ class Tables(Protocol):
         ...
 
 
-class OneRow(Protocol):
-    """Answers single rows."""
+class Direct(Protocol):
+    """Answers rows of nothing but numbers."""
 
-    def __call__(self, row: np.ndarray, /) -> np.ndarray:
-        """The features of one row [k, 1] in; its prediction [1] or probabilities [1, k] out, float64."""
+    def __call__(self, numbers: np.ndarray, /) -> np.ndarray:
+        """The features [columns, rows] in; prediction [rows] or probabilities [rows, classes] out, float64."""
         ...
 
 
@@ -269,8 +269,8 @@ class Session(Protocol):
         """
         ...
 
-    def one_row(self, names: tuple[str, ...]) -> OneRow | None:
-        """The quickest way for one row whose features are all numbers, in this order; None if there is none."""
+    def direct(self, names: tuple[str, ...]) -> Direct | None:
+        """The quickest way if the features are all numbers, in this order; None if there is none."""
         ...
 
 

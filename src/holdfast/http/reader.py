@@ -48,6 +48,8 @@ class Limits(NamedTuple):
     """For a kept connection to ask again."""
     request_s: float = 15.0
     """For a request to be complete, an answer to be taken, a refused client to be done with sending."""
+    connections: int = 4096
+    """Clients at once."""
 
 
 class Meter:
@@ -171,8 +173,8 @@ class Reader:
         if self._parser.should_upgrade():
             self._offers = True
         elif not self.deaf:
-            self._headers = headers = {}
-            hosts = 0
+            headers: dict[str, str] = {}
+            self._headers, hosts = headers, 0
             for raw, value in self._lines:
                 name = _NAMES.get(raw) or raw.decode("latin-1").lower()
                 text = value.decode("latin-1")

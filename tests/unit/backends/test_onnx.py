@@ -1,11 +1,13 @@
+import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from holdfast.backends.onnx import OnnxRuntime
-from holdfast.core.contract import MISSING_STRING
+from holdfast.core.contract import MISSING_STRING, NUMBERS_KEY
 from holdfast.errors import ReleaseError
 
 
@@ -83,3 +85,66 @@ def test_what_cannot_be_opened_or_fails_is_said(tmp_path):
 
 def test_telemetry_is_off():
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+def packed(path, nodes, output, width, columns="abc"):
+    """A graph that reads its numbers as one matrix, as the builder writes them."""
+    matrix = helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", len(columns)])
+    answer = helper.make_tensor_value_info(output, TensorProto.DOUBLE, ["n", width])
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [matrix], [answer]), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    helper.set_model_props(model, {NUMBERS_KEY: json.dumps({"input": "numbers", "columns": list(columns)})})
+    path.write_bytes(model.SerializeToString())
+    return OnnxRuntime().load(path)
+
+
+def total(path):
+    nodes = [
+        helper.make_node("Constant", [], ["axis"], value_ints=[1]),
+        helper.make_node("ReduceSum", ["numbers", "axis"], ["prediction"], keepdims=1),
+    ]
+    return packed(path, nodes, "prediction", 1)
+
+
+def test_numbers_enter_as_one_matrix_in_the_order_of_its_metadata(tmp_path):
+    session = packed(
+        tmp_path / "m.onnx",
+        [helper.make_node("Identity", ["numbers"], ["probabilities"])],
+        "probabilities",
+        2,
+        columns="ba",
+    )
+    found = session.run({"a": np.array([1.0, 2.0]), "b": np.array(["true", None], dtype=object)})["probabilities"]
+    assert found[0].tolist() == [1.0, 1.0]
+    assert np.isnan(found[1, 0])
+    with pytest.raises(KeyError, match="b"):
+        session.run({"a": np.array([1.0])})
+    assert session.direct(("a", "b")) is None, "the order is another"
+    assert session.direct(("b", "a"))(np.array([[1.0], [2.0]])).tolist() == [[1.0, 2.0]]
+
+
+def test_the_direct_way_answers_as_the_usual_one_for_one_row_and_many(tmp_path):
+    session = total(tmp_path / "m.onnx")
+    direct = session.direct(("a", "b", "c"))
+    for rows in (1, 1, 2, 7):
+        numbers = np.random.default_rng(rows).normal(size=(3, rows))
+        expected = session.run(dict(zip("abc", numbers, strict=True)))["prediction"]
+        assert np.array_equal(direct(numbers), expected)
+    first, second = direct(np.ones((3, 1))), direct(np.zeros((3, 1)))
+    assert (first.tolist(), second.tolist()) == ([3.0], [0.0]), "an answer is not overwritten by the next"
+
+
+def test_threads_do_not_see_each_others_rows(tmp_path):
+    direct = total(tmp_path / "m.onnx").direct(("a", "b", "c"))
+
+    def ask(value):
+        return {float(direct(np.full((3, 1), float(value)))[0]) for _ in range(2000)}
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(4))) == [{3.0 * value} for value in range(4)]
+
+
+def test_a_model_with_text_has_no_direct_way(tmp_path):
+    nodes = [helper.make_node("Cast", ["a"], ["prediction"], to=TensorProto.DOUBLE)]
+    assert saved(tmp_path / "m.onnx", {"a": TensorProto.STRING}, nodes, "prediction").direct(("a",)) is None

@@ -14,11 +14,12 @@ from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.deployment import Plan, Route
 from holdfast.core.prediction import Prediction, Refusal
 from holdfast.errors import InvalidInput, NotFound
-from holdfast.http.app import QUEUE, App
+from holdfast.http.app import App
 from holdfast.http.reader import Limits
 from holdfast.predictions.log import Segment as LogSegment
 from holdfast.predictions.log import encode, read
 from holdfast.serve.dataplane import ServeState
+from holdfast.serve.lane import Lane
 from holdfast.serve.plan import load
 from wire import Wire, get, post, run, ticks
 
@@ -50,7 +51,7 @@ class Sum:
     def load(self, model, *, threads=1):
         return self
 
-    def one_row(self, names):
+    def direct(self, names):
         return None
 
     def run(self, columns):
@@ -174,6 +175,9 @@ class TestAddresses:
         assert one(post("/invocations?deployment=flats", body), app) == (200, {"predictions": [3.0]})
         assert one(post("/invocations", body, "X-Holdfast-Deployment: houses"), app)[0] == 200
         assert one(post("/invocations?deployment=castles", body), app)[0] == 404
+        assert one(post("/v2/models/flats/invocations", body), app)[0] == 200
+        (known, unknown), _ = asked(get("/v2/models/flats/ping"), get("/v2/models/castles/ping"), app=app)
+        assert (known.status, unknown.status) == (200, 404)
         app.follow(load(Plan(8, {}, {}), Bundle, Sum()))
         assert one(post("/invocations", body), app)[0] == 404
         (answer,), _ = asked(get("/ping"), app=app)
@@ -319,23 +323,56 @@ class TestSlowModels:
 
     def test_more_slow_requests_than_can_wait_are_turned_away_at_once(self):
         model = Sum()
-        app = application(model)
+        lane = Lane(limit_s=0.02, threads=2)  # of a millisecond each, as long as nothing is known
+        app = application(model, lane=lane)
         app._pace.slow = lambda *_: True
 
         async def story():
             wire = Wire(handle=app.handle, limits=Limits())
             model.gate.clear()
             lines = []
-            for _ in range(QUEUE + 5):
+            for _ in range(60):
                 connection, line = wire.client()
                 connection.data_received(post("/v1/models/houses:predict", ROWS))
                 lines.append(line)
             await ticks()
-            assert [line.sent[:12] for line in lines if line.sent] == [b"HTTP/1.1 503"] * 5
+            refused = [line for line in lines if line.sent]
+            assert {bytes(line.sent[:12]) for line in refused} == {b"HTTP/1.1 503"}
+            assert len(refused) == 60 - 41
+            assert not any(line.reading for line in refused)  # told to come later, not listened to before
             model.gate.set()
             while not all(line.sent for line in lines):
                 await ticks(1)
-            assert sum(map(len, wire.log)) == QUEUE
+            assert sum(map(len, wire.log)) == 41
+            assert lane.out == 0
+            assert lane.wait() == 0.0
+
+        run(story)
+        assert b'holdfast_refusals_total{deployment="houses",code="HF310"} 19' in app._state.metrics.render()
+        app.close()
+
+    def test_nobody_is_asked_when_the_deadline_has_passed(self):
+        model = Sum()
+        app = application(model, lane=Lane(threads=1))
+        app._pace.slow = lambda *_: True
+
+        async def story():
+            wire = Wire(handle=app.handle, limits=Limits())
+            model.gate.clear()
+            first, one = wire.client()
+            first.data_received(post("/v1/models/houses:predict", ROWS))
+            second, two = wire.client()
+            second.data_received(post("/v1/models/houses:predict", ROWS, "X-Holdfast-Deadline-Ms: 30"))
+            await asyncio.sleep(0.05)
+            model.gate.set()
+            while not (one.sent and two.sent):
+                await ticks(1)
+            assert (one.sent[9:12], two.sent[9:12]) == (b"200", b"504")
+            assert b"HF312" in two.sent
+            third, three = wire.client()  # it is known by now that this takes 50 ms
+            third.data_received(post("/v1/models/houses:predict", ROWS, "X-Holdfast-Deadline-Ms: 20"))
+            await ticks()
+            assert three.sent[9:12] == b"503"
 
         run(story)
         app.close()

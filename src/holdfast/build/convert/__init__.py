@@ -1,13 +1,15 @@
 """Convert a trained model into one ONNX graph that answers exactly as the original did.
 
-The graph has one named input per column, each [n, 1]: float64 for every number and truth value (NaN = missing), text
-for BYTES (missing = `MISSING`). It holds the whole pipeline, computes in float64 throughout and gives `prediction`
-[n, 1] or `probabilities` [n, classes]. Equal models give equal bytes. Read on in `pipeline` and `steps` (the walk),
-`preprocess` and `estimators` (the parts), `trees` (the exact tree compiler) and `check` (what is safe to load).
+The graph reads all numbers and truth values as one float64 matrix, `numbers` [n, columns] (NaN = missing), and each BYTES
+column as text [n, 1] under its own name (missing = `MISSING`); its metadata name the columns of the matrix. It holds the
+whole pipeline, computes in float64 throughout and gives `prediction` [n, 1] or `probabilities` [n, classes]. Equal models
+give equal bytes. Read on in `pipeline` and `steps` (the walk), `preprocess` and `estimators` (the parts), `trees` (the
+exact tree compiler) and `check` (what is safe to load).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +18,12 @@ from holdfast.build.convert.check import check_onnx
 from holdfast.build.convert.graph import MISSING, Column, Frame, Graph, Path
 from holdfast.build.convert.pipeline import answer
 from holdfast.build.convert.steps import kind_of
+from holdfast.core.contract import NUMBERS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MISSING", "Converted", "Input", "Task", "check_onnx", "convert", "model_columns"]
+__all__ = ["MISSING", "Converted", "Input", "Matrix", "Task", "check_onnx", "convert", "model_columns"]
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -43,6 +46,33 @@ class Input:
     def width(self) -> int:
         """How many numbers a row of it holds."""
         return self.shape[0] if self.shape else 1
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The input that holds all numbers: its name, and what stands where in it."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, inputs: Sequence[Input]) -> Matrix:
+        """Of a graph with these input columns; its name is none of theirs."""
+        name = "numbers"
+        while any(column.text and column.name == name for column in inputs):
+            name += "_"
+        return cls(name, tuple(column.name for column in inputs if not column.text for _ in range(column.width)))
+
+    def column(self, given: Input, index: int = 0) -> Column:
+        """A view of one input column."""
+        if given.text:
+            return Column(given.name, name=given.name, text=True, source=given.name)
+        place = self.columns.index(given.name) + index
+        return Column(self.name, place, len(self.columns), given.name, source=given.name)
+
+    def metadata(self) -> dict[str, str]:
+        """What the file says of it."""
+        return {NUMBERS_KEY: json.dumps({"input": self.name, "columns": self.columns})} if self.columns else {}
 
 
 @dataclass(frozen=True)
@@ -85,8 +115,11 @@ def convert(model: Any, inputs: Sequence[Input], task: Task) -> Converted:
         classes = result.classes
         assert classes is not None
         outputs = [("probabilities", result.probabilities, len(classes))]
-    given = [(column.name, column.text, column.width) for column in inputs]
-    content = graph.finish(given, outputs)
+    matrix = Matrix.of(inputs)
+    given = [(column.name, True, 1) for column in inputs if column.text]
+    if matrix.columns:
+        given.insert(0, (matrix.name, False, len(matrix.columns)))
+    content = graph.finish(given, outputs, matrix.metadata())
     check_onnx(content)
     return Converted(
         onnx=content,
@@ -138,9 +171,8 @@ def _frame(model: Any, inputs: Sequence[Input], path: Path) -> Frame:
             missing = ", ".join(f"'{name}'" for name in names if name not in given)
             raise path.refuse(model, f"the model was trained with columns that are not given: {missing}", "add them")
     ordered = [given[name] for name in names] if names else list(inputs)
-    frame = tuple(
-        Column(c.name, i, c.width, c.name, text=c.text, source=c.name) for c in ordered for i in range(c.width)
-    )
+    matrix = Matrix.of(inputs)
+    frame = tuple(matrix.column(c, i) for c in ordered for i in range(c.width))
     expected = getattr(model, "n_features_in_", len(frame))
     if len(frame) != expected:
         raise path.refuse(

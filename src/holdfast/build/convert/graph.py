@@ -22,7 +22,7 @@ from holdfast.core.contract import MISSING_STRING
 from holdfast.errors import MissingExtra, Unconvertible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -179,7 +179,12 @@ class Graph:
         rows = self.op("Gather", self.constant(table), index, axis=0)
         return self.op("Reshape", rows, self.constant(np.array([-1, width], dtype=np.int64)))
 
-    def finish(self, inputs: Sequence[tuple[str, bool, int]], outputs: Sequence[tuple[str, str, int]]) -> bytes:
+    def finish(
+        self,
+        inputs: Sequence[tuple[str, bool, int]],
+        outputs: Sequence[tuple[str, str, int]],
+        metadata: Mapping[str, str],
+    ) -> bytes:
         """The model's bytes: `inputs` are (name, text, width), `outputs` (name, tensor, width)."""
         lib = onnx()
         helper, types = lib.helper, lib.TensorProto
@@ -199,6 +204,7 @@ class Graph:
         domains = {"": OPSET, "ai.onnx.ml": ML_OPSET} | {n.domain: 1 for n in nodes if n.domain == "com.microsoft"}
         versions = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
         model = helper.make_model(graph, opset_imports=versions, ir_version=IR_VERSION, producer_name="holdfast")
+        helper.set_model_props(model, dict(metadata))
         lib.checker.check_model(model)
         content: bytes = model.SerializeToString(deterministic=True)
         return content

@@ -18,6 +18,12 @@ FIELDS = (
     Field(name="c", datatype="FP64", maximum=100.0, on_violation="reject"),
 )
 LAYOUT = Layout(Contract(fields=FIELDS, output=Output(task="regression", label="y")))
+FLOATS = Layout(
+    Contract(
+        fields=tuple(Field(name=n, datatype="FP64", minimum=0.0) for n in "abc"),
+        output=Output(task="regression", label="y"),
+    )
+)
 NULLS = Layout(
     Contract(
         fields=tuple(Field(name=n, datatype="FP64", nullable=True, minimum=0.0) for n in "abc"),
@@ -61,7 +67,7 @@ def or_refused(quick, slow):
     rows=st.integers(0, 3),
     values=st.lists(VALUES, max_size=9),
     width=st.integers(2, 4),
-    layout=st.sampled_from([LAYOUT, NULLS]),
+    layout=st.sampled_from([LAYOUT, NULLS, FLOATS]),
 )
 def test_one_tensor(rows, values, width, layout):
     tensor = {"name": "input", "shape": [rows, width], "datatype": "FP64", "data": values[: rows * width]}
@@ -72,7 +78,7 @@ def test_one_tensor(rows, values, width, layout):
 @given(
     data=st.lists(st.lists(ANYTHING, max_size=2), min_size=1, max_size=4),
     names=st.permutations("abc"),
-    layout=st.sampled_from([LAYOUT, NULLS]),
+    layout=st.sampled_from([LAYOUT, NULLS, FLOATS]),
 )
 def test_a_tensor_per_column(data, names, layout):
     tensors = [{"name": n, "shape": [1], "datatype": "FP64", "data": d} for n, d in zip(names, data, strict=False)]
@@ -80,7 +86,7 @@ def test_a_tensor_per_column(data, names, layout):
     or_refused(lambda: quick_tensors(body, layout, 2), lambda: decode_tensors(body, layout, 2))
 
 
-@given(row=st.dictionaries(st.sampled_from("abcd"), ANYTHING), layout=st.sampled_from([LAYOUT, NULLS]))
+@given(row=st.dictionaries(st.sampled_from("abcd"), ANYTHING), layout=st.sampled_from([LAYOUT, NULLS, FLOATS]))
 def test_a_row(row, layout):
     body = json.dumps({"instances": [row]}).encode()
     or_refused(lambda: quick_row(body, layout), lambda: decode_rows(body, layout, 2))

@@ -83,6 +83,8 @@ class Layout:
         self._flat_types = frozenset[type]()
         if self._matrix_kinds:
             self._flat_types = frozenset.intersection(*(r.allowed for r in self._numeric))
+        self.floats = self._flat_types == {int, float}
+        """Whether all features together are nothing but floats, none of which may be missing."""
         self._lows, self._highs = [r.low for r in self._numeric], [r.high for r in self._numeric]
         self._alike = len({field.datatype for field in contract.features}) == 1
         self._timestamp = contract.timestamp.name if contract.timestamp else None
@@ -159,10 +161,13 @@ class Layout:
         arrays.check_missing(self._numeric, numbers)
         return self._finish(self._numeric, numbers, {}, None, None)
 
-    def from_flat(self, values: list[Any], rows: int) -> Batch | None:
-        """All features of all rows as JSON values, row by row; None where single columns must be looked at."""
-        kinds = set(map(type, values))
-        if not kinds <= self._flat_types:
+    def from_flat(self, values: list[Any], rows: int, *, floats: bool = False) -> Batch | None:
+        """All features of all rows as JSON values, row by row; None where single columns must be looked at.
+
+        `floats`: all values are known to be.
+        """
+        kinds = None if floats else set(map(type, values))
+        if kinds and not kinds <= self._flat_types:
             return None
         try:
             numbers = np.array(values, dtype=np.float64)
@@ -170,7 +175,7 @@ class Layout:
             return None
         if rows > 1:
             return self._finish(self._numeric, numbers.reshape(rows, -1).T, {}, None, None)
-        if len(kinds) > 1:  # None, which cannot be compared, is NaN by now
+        if kinds and len(kinds) > 1:  # None, which cannot be compared, is NaN by now
             values = numbers.tolist()
         numbers = numbers.reshape(-1, 1)
         flags: dict[str, int] = {}

@@ -30,19 +30,32 @@ class _Tensors(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: str = ""
 
 
+class _FloatTensor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[float]
+
+
+class _FloatTensors(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    inputs: list[_FloatTensor]
+    id: str = ""
+
+
 class _Rows(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     instances: list[dict[str, Any]]
     id: str = ""
 
 
 _TENSORS: Final = msgspec.json.Decoder(_Tensors)
+_FLOATS: Final = msgspec.json.Decoder(_FloatTensors)
 _ROWS: Final = msgspec.json.Decoder(_Rows)
 
 
 def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
     """One tensor [n, k] of all features, or one row as a tensor per feature in the contract's order."""
     try:
-        asked = _TENSORS.decode(body)
+        asked: Any = (_FLOATS if layout.floats else _TENSORS).decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     inputs = asked.inputs
@@ -55,14 +68,16 @@ def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, st
         rows, width = only.shape
         if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:
             return None
-        batch = layout.from_flat(only.data, rows)
+        batch = layout.from_flat(only.data, rows, floats=layout.floats)
     else:
         values = []
         for one, name in zip(inputs, layout.required, strict=False):
             if one.name != name or one.shape not in COLUMN or one.datatype not in KINDS or len(one.data) != 1:
                 return None
             values += one.data
-        batch = layout.from_flat(values, 1) if len(values) == len(inputs) == len(layout.required) else None
+        if not len(values) == len(inputs) == len(layout.required):
+            return None
+        batch = layout.from_flat(values, 1, floats=layout.floats)
     return None if batch is None else (batch, asked.id)
 
 

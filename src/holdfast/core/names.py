@@ -20,6 +20,8 @@ _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}", re.IGNORECASE)
 SHORT: Final = 12
+FRESH_MS: Final = 1000
+"""Ids of one process count up for this long, then from a new random number."""
 
 
 def check_name(name: str, what: str = "name") -> str:
@@ -56,6 +58,7 @@ class RequestIds:
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
         self._random = random_bytes
         self._last_ms = -1
+        self._fresh_ms = -1
         self._tail = 0
         self._start = ""
         """The id but for its last four digits, which are all that changes from one to the next."""
@@ -64,8 +67,10 @@ class RequestIds:
         """A fresh id for this wall-clock millisecond; a clock that steps back does not break the order."""
         if now_ms > self._last_ms:
             self._last_ms = now_ms
-            self._tail = int.from_bytes(self._random(10), "big") >> 1
             self._start = ""
+        if now_ms > self._fresh_ms + FRESH_MS:
+            self._fresh_ms = now_ms
+            self._tail = int.from_bytes(self._random(10), "big") >> 1
         else:
             self._tail += 1
         low = self._tail & 0xFFFFF

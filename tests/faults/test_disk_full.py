@@ -148,7 +148,7 @@ def test_a_server_without_space(small_disk, monkeypatch: pytest.MonkeyPatch, pol
             fill(home.folder / "filler")
             statuses = [ask().status_code for _ in range(60)]
             assert metric("log_full") == 1
-            assert metric("unlogged_total" if policy == "serve" else "log_refused_total") >= 30
+            assert metric("log_unlogged_total" if policy == "serve" else "log_refused_total") >= 30
             time.sleep(2.5)  # the keeper's turn to find no space
             assert ask().status_code == (200 if policy == "serve" else 503)
             (home.folder / "filler").unlink()

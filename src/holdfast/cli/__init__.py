@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "keys": ("Serve", "access", "Make, list and revoke API keys."),
     "console": ("Serve", "serving", "Run only the console and control API."),
     "score": ("Serve", "traffic", "Score a file through a deployment."),
+    "predictions": ("Hold", "predictions", "Find answered rows again."),
     "label": ("Hold", "traffic", "Send the truth for earlier predictions."),
     "monitor": ("Hold", "watching", "Run the monitors."),
     "alarms": ("Hold", "watching", "List alarms, or explain or accept one."),

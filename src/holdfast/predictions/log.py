@@ -40,6 +40,7 @@ __all__ = [
     "finished",
     "read",
     "record_at",
+    "search",
     "segments",
     "sync_folder",
 ]
@@ -218,6 +219,34 @@ def read(segment: Segment, offset: int = 0, *, complete: bool = False, limit: in
             limit *= 2  # one frame is larger than the step
     finally:
         os.close(fd)
+
+
+def search(segment: Segment, needle: bytes) -> Iterator[Record]:
+    """The records whose bytes contain the needle; the others are passed over by their length, undecoded."""
+    try:
+        data = segment.path.read_bytes()
+    except FileNotFoundError:
+        return
+    at, hit = 0, data.find(needle)
+    while hit >= 0 and at < len(data):
+        end = _plain_end(data, at)
+        if end == 0:  # torn or damaged: what may lie behind is looked for frame by frame
+            yield from (
+                e.record for e in _scan(data[at:], at, complete=True).entries if needle in data[e.start : e.end]
+            )
+            return
+        if hit < end:
+            yield from (entry.record for entry in _scan(data[at:end], at, complete=True).entries)
+            hit = data.find(needle, end)
+        at = end
+
+
+def _plain_end(data: bytes, at: int) -> int:
+    """End of the frame that begins at `at`, if it looks like one; else 0."""
+    if at + _HEAD.size > len(data) or not _START.match(data, at + _HEAD.size):
+        return 0
+    end = at + _HEAD.size + int(_HEAD.unpack_from(data, at)[0])
+    return end if end == len(data) or _START.match(data, end + _HEAD.size) else 0
 
 
 def record_at(fd: int, start: int, end: int) -> Record | None:

@@ -8,55 +8,24 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-import numpy as np
-
-from holdfast.core.names import prediction_id, split_prediction_id
+from holdfast.core.names import split_prediction_id
 from holdfast.core.ports import Tables
 from holdfast.core.prediction import Prediction
 from holdfast.errors import UsageError
 from holdfast.predictions import log as wal
-from holdfast.predictions.archive import class_columns, files, input_column
-from holdfast.predictions.windows import Recipe, event_times, matrix
+from holdfast.predictions.archive import files
+from holdfast.predictions.rows import Row, of_record, of_table
+from holdfast.predictions.windows import Recipe
 
 __all__ = ["Predictions", "Row"]
 
-Cell = float | str | None
 STEP: Final = 4096
 """Names looked for in one query."""
-_COMMON: Final = (
-    "prediction_id",
-    "event_time",
-    "received",
-    "clock",
-    "release",
-    "track",
-    "latency_us",
-    "key",
-    "client_id",
-)
 _FILES: Final = "read_parquet(?, union_by_name=true, hive_partitioning=false)"
-
-
-class Row(msgspec.Struct, frozen=True):
-    """One logged prediction; times in microseconds UTC."""
-
-    id: str
-    event_time: int
-    received: int
-    clock: int
-    release: str
-    track: str
-    latency_us: int
-    key: str | None
-    client_id: str
-    inputs: dict[str, Cell]
-    outputs: dict[str, Cell]
-    """`prediction`, or `label` and `p_<class>`."""
 
 
 class _Place(NamedTuple):
@@ -140,7 +109,7 @@ class Predictions:
         rows: dict[str, Row] = {}
         if paths := self._paths(deployment):
             sql = f"SELECT * FROM {_FILES} WHERE event_time >= make_timestamp(?) ORDER BY event_time DESC LIMIT ?"  # noqa: S608
-            rows = {row.id: row for row in self._rows(self._tables.query(sql, [paths, since, limit]))}
+            rows = {row.id: row for row in of_table(self._tables.query(sql, [paths, since, limit]), self._recipes)}
         for path in list(self._offsets):
             for request, name, _ in self._inside.get(path, ())[-limit:]:
                 if name == deployment:
@@ -183,79 +152,13 @@ class Predictions:
         if not isinstance(record, Prediction) or record.deployment != deployment:
             return None
         what = self._recipes(record.release)
-        return {row.id: row for row in _rows_of(record, what.contract.output.classes if what else (), only)}
+        return {row.id: row for row in of_record(record, what.contract.output.classes if what else (), only)}
 
     def _archived(self, deployment: str, by: str, names: Sequence[str]) -> Iterable[Row]:
         paths = self._paths(deployment) if names else []
         for start in range(0, len(names) if paths else 0, STEP):
             sql = f"SELECT * FROM {_FILES} WHERE {by} IN (SELECT unnest(?))"  # noqa: S608 - `by` is one of our own columns
-            yield from self._rows(self._tables.query(sql, [paths, list(names[start : start + STEP])]))
+            yield from of_table(self._tables.query(sql, [paths, list(names[start : start + STEP])]), self._recipes)
 
     def _paths(self, deployment: str) -> list[str]:
         return [str(path) for path in files(self._log, deployment)]
-
-    def _rows(self, table: Mapping[str, np.ndarray[Any, Any]]) -> Iterable[Row]:
-        """Rows of a query; releases differ in their columns, so what a row's own release does not have is left out."""
-        kinds = {name: table[name].astype(np.int64) for name in ("event_time", "received", "clock")}
-        columns = {name: kinds.get(name, values).tolist() for name, values in table.items()}
-        inputs: dict[str, list[tuple[str, list[Any]]]] = {}
-        outputs: dict[str, list[tuple[str, list[Any]]]] = {}
-        for release in dict.fromkeys(columns.get("release", ())):
-            what = self._recipes(release)
-            fields = [f.name for f in what.contract.fields] if what else []
-            answers = ("prediction", "label", *class_columns(what.contract.output.classes if what else ()))
-            inputs[release] = [(n, columns[input_column(n)]) for n in fields if input_column(n) in columns]
-            outputs[release] = [(n, columns[n]) for n in answers if n in columns]
-        common = zip(*(columns[name] for name in _COMMON), strict=True)
-        for i, (name, at, received, clock, release, track, took, key, client) in enumerate(common):
-            yield Row(
-                id=name,
-                event_time=at,
-                received=received,
-                clock=clock,
-                release=release,
-                track=track,
-                latency_us=int(took),
-                key=key,
-                client_id=client or "",
-                inputs={field: _cell(cells[i]) for field, cells in inputs[release]},
-                outputs={n: cells[i] for n, cells in outputs[release] if _cell(cells[i]) is not None},
-            )
-
-
-def _rows_of(record: Prediction, classes: Sequence[str], only: Collection[int] | None) -> Iterable[Row]:
-    inputs: dict[str, list[Any]] = {**dict(zip(record.names, matrix(record).tolist(), strict=True)), **record.columns}
-    outputs: dict[str, list[Any]] = {}
-    for name, values in record.outputs.items():
-        cells = _cells(values)
-        if name == "probabilities":
-            width = len(cells) // max(record.rows, 1)
-            names = class_columns(classes if len(classes) == width else [str(i) for i in range(width)])
-            outputs |= {name: cells[i::width] for i, name in enumerate(names)}
-        else:
-            outputs[name] = cells
-    times = event_times(record)
-    for row in range(record.rows) if only is None else sorted(n for n in only if n < record.rows):
-        yield Row(
-            id=prediction_id(record.request, row),
-            event_time=times[row],
-            received=record.received,
-            clock=record.clock,
-            release=record.release,
-            track=record.track,
-            latency_us=record.latency_us,
-            key=record.keys[row] if record.keys else None,
-            client_id=record.client_id,
-            inputs={name: _cell(values[row]) for name, values in inputs.items()},
-            outputs={name: values[row] for name, values in outputs.items()},
-        )
-
-
-def _cells(values: bytes | list[Any]) -> list[Any]:
-    return list(np.frombuffer(values, dtype="<f8").tolist()) if isinstance(values, bytes) else values
-
-
-def _cell(value: Any) -> Cell:
-    """NaN is how numbers are missing in columns; a single cell has None."""
-    cell: Cell = None if value != value else value  # noqa: PLR0124
-    return cell

@@ -17,7 +17,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench seeds quiet docs docs-reference system-deps
+.PHONY: help dev check test demo bench bench-serve seeds quiet docs docs-reference system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -42,6 +42,9 @@ demo: $(STAMP)/demo  ## the story: a model goes to production and is held there 
 
 bench: $(STAMP)/dev  ## speed and memory of the serving path
 	$(BIN)/python -m bench
+
+bench-serve: $(STAMP)/dev  ## the same beside its peers, each in its own environment (.bench/); half an hour
+	$(BIN)/python -m bench.serve $(BENCH)
 
 seeds: $(STAMP)/dev  ## the demo's scoreboard over 20 seeds
 	$(BIN)/python bench/seeds.py

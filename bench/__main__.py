@@ -1,7 +1,9 @@
-"""`make bench`: speed of the serving path, as ratios in one run."""
+"""`make bench`: speed of the serving path, as ratios in one run; `make bench-serve` has the peers."""
 
-import runpy
-from pathlib import Path
+import sys
+
+from bench.serve.__main__ import main
 
 if __name__ == "__main__":
-    runpy.run_path(str(Path(__file__).with_name("serve.py")), run_name="__main__")
+    sys.argv.insert(1, "--quick")
+    main()

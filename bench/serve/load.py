@@ -1,0 +1,156 @@
+"""Ask one question over and over on some connections: by wrk where it is installed, else by a loop of our own.
+
+wrk is quicker than any server here; the loop in Python is the bottleneck above some 40 000 requests a second. Both look into
+every answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from bench.serve.questions import Question
+
+__all__ = ["GENERATORS", "Wrong", "load", "once"]
+
+SCRIPT: Final = Path(__file__).with_name("wrk.lua")
+
+
+class Wrong(RuntimeError):
+    """A server answered something else than it should."""
+
+
+class Load(NamedTuple):
+    """What a run showed."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+def load(port: int, question: Question, connections: int, seconds: float, *, generator: str = "") -> Load:
+    """Each connection asks again as soon as it was answered; raises Wrong at the first wrong answer."""
+    return GENERATORS[generator or default()](port, question, connections, seconds)
+
+
+def default() -> str:
+    """The best generator here."""
+    return "wrk" if shutil.which("wrk") else "python"
+
+
+def once(port: int, question: Question, timeout: float = 5.0) -> bytes:
+    """One request on a connection of its own; the body of its answer. Raises Wrong, or OSError while nobody listens."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as line:
+        line.sendall(question.wire.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        parts = []
+        while part := line.recv(65_536):
+            parts.append(part)
+    head, _, body = b"".join(parts).partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200") or not question.right(body):
+        raise Wrong((head + b"\n" + body[:600]).decode("latin-1"))
+    return body
+
+
+# ---------------------------------------------------------------------------------------------- wrk
+
+
+def _lua(text: bytes) -> str:
+    return '"' + "".join(f"\\{byte:03d}" for byte in text) + '"'
+
+
+def _wrk(port: int, question: Question, connections: int, seconds: float) -> Load:
+    lines = [f'wrk.method = "{question.method}"', f'wrk.path = "{question.path}"']
+    if question.body:
+        lines.append(f"wrk.body = {_lua(question.body)}")
+    lines += [f'wrk.headers["{name}"] = {_lua(value.encode())}' for name, value in question.headers.items()]
+    lines.append(f"needles = {{{', '.join(map(_lua, question.needles))}}}")
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as told:
+        told.write("\n".join(lines))
+        told.flush()
+        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{max(round(seconds), 1)}s", "-s", str(SCRIPT)]
+        run = subprocess.run(
+            [*command, f"http://127.0.0.1:{port}"],
+            env={**os.environ, "BENCH_QUESTION": told.name},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    found = next((line for line in run.stdout.splitlines() if line.startswith("BENCH ")), None)
+    if found is None:
+        raise Wrong(f"wrk failed: {run.stdout[-500:]} {run.stderr[-500:]}")
+    said = json.loads(found.removeprefix("BENCH "))
+    if said["wrong"] or said["broken"] or not said["right"]:
+        raise Wrong(
+            f"{said['wrong']} wrong and {said['broken']} broken answers, {said['right']} right ones: {said['example']}"
+        )
+    return Load(said["right"], said["seconds"], said["p50"], said["p99"])
+
+
+# ---------------------------------------------------------------------------------------------- a loop of our own
+
+
+def _whole(data: bytes, question: Question) -> bool:
+    """Whether this is a whole answer; raises Wrong if it is not the right one."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    if not data.startswith(b"HTTP/1.1 200"):
+        raise Wrong(data.decode("latin-1"))
+    at = data.lower().index(b"content-length: ", 0, end) + 16
+    if len(data) != end + 4 + int(data[at : data.index(b"\r", at)]):
+        return False
+    if not question.right(data):
+        raise Wrong(data.decode("latin-1"))
+    return True
+
+
+def _loop(port: int, question: Question, connections: int, seconds: float) -> Load:
+    poll, lines, asked = select.epoll(), {}, question.wire
+    for _ in range(connections):
+        line = socket.create_connection(("127.0.0.1", port))
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        poll.register(line, select.EPOLLIN)
+        lines[line.fileno()] = line
+    clock, took = time.perf_counter, []
+    asked_at, part = {}, dict.fromkeys(lines, b"")
+    began = now = clock()
+    for number, line in lines.items():
+        asked_at[number] = clock()
+        line.sendall(asked)
+    while (now := clock()) < began + seconds:
+        for number, _ in poll.poll(1):
+            line = lines[number]
+            data = line.recv(65_536)
+            if not data:
+                raise Wrong("the server closed the connection")
+            data = part[number] + data
+            part[number] = b""
+            if not _whole(data, question):
+                part[number] = data
+                continue
+            now = clock()
+            took.append(now - asked_at[number])
+            asked_at[number] = now
+            line.sendall(asked)
+    for line in lines.values():
+        line.close()
+    cuts = statistics.quantiles(took, n=100)
+    return Load(len(took), now - began, cuts[49] * 1e3, cuts[98] * 1e3)
+
+
+GENERATORS: Final = {"wrk": _wrk, "python": _loop}

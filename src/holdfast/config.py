@@ -45,6 +45,9 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """gRPC port (Open Inference Protocol, health); 0: any free one; -1: none. Needs the extra `grpc`."""
     workers: int = 1
     """Serving processes."""
+    model_memory_mb: float = 0.0
+    """MiB that open models of one serving process may take: they are loaded on first use, and the longest unused ones go.
+    0: all stay loaded, so that no request ever waits for its model; set it for hundreds of deployments."""
     max_body_mb: float = 16.0
     """Largest request body in MiB; more is answered 413."""
     max_rows: int = 10_000

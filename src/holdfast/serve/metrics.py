@@ -61,9 +61,13 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "flagged_values_total": Family("Values outside range or categories.", ("deployment", "field")),
     "labels_total": Family("Labels taken.", ("deployment",)),
     "log_bytes_total": Family("Bytes written to the prediction log."),
+    "model_loads_total": Family("Models loaded because somebody asked for them."),
+    "model_evictions_total": Family("Models that had to go so that others could be loaded."),
     "log_unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
     "log_refused_total": Family("Requests not answered, since they could not be logged."),
     "log_full": Family("Whether the newest write found the disk full.", gauge=True),
+    "models_loaded": Family("Models that are open, where there is a memory budget.", gauge=True),
+    "model_memory_bytes": Family("Memory that open models take, where there is a budget.", gauge=True),
     "plan_generation": Family("Generation of the traffic plan in force.", gauge=True),
 }
 """A line here is all that a new counter or gauge needs."""

@@ -23,7 +23,17 @@ from holdfast.core.ports import Direct, Runtime, Session
 from holdfast.errors import NotFound, ReleaseError
 from holdfast.release.bundle import Release
 
-__all__ = ["NOTHING", "LoadedDeployment", "LoadedPlan", "LoadedRelease", "LoadedRoute", "load"]
+__all__ = [
+    "NOTHING",
+    "LoadedDeployment",
+    "LoadedPlan",
+    "LoadedRelease",
+    "LoadedRoute",
+    "deployment",
+    "load",
+    "open_loaded",
+    "which",
+]
 
 FEWEST: Final = 4
 """Characters of a digest that name a version."""
@@ -112,11 +122,16 @@ class LoadedDeployment:
 
     def version(self, version: str) -> LoadedRoute:
         """The route of a version: a release digest, its beginning, or `live` and `canary`."""
-        for route in self.routes:
-            if version == route.track or (len(version) >= FEWEST and route.release.digest.startswith(version)):
-                return route
-        names = ", ".join(f"{short(route.release.digest)} ({route.track})" for route in self.routes)
-        raise NotFound(f"'{self.name}' does not answer with version '{version[:64]}'", next_step=f"it has {names}")
+        return self.routes[which(self.name, version, [(route.release.digest, route.track) for route in self.routes])]
+
+
+def which(name: str, version: str, there: Sequence[tuple[str, Track]]) -> int:
+    """Which of a deployment's (digest, track) a version means: a digest, its beginning, or a track; raises NotFound."""
+    for i, (digest, track) in enumerate(there):
+        if version == track or (len(version) >= FEWEST and digest.startswith(version)):
+            return i
+    names = ", ".join(f"{short(digest)} ({track})" for digest, track in there)
+    raise NotFound(f"'{name}' does not answer with version '{version[:64]}'", next_step=f"it has {names}")
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,18 @@ class LoadedPlan:
         """The contract of the deployment's live release; raises NotFound."""
         return self.deployment(name).live.release.contract
 
+    def tracks(self, name: str) -> tuple[tuple[str, Track], ...]:
+        """Digest and track of each of a deployment's releases; raises NotFound. Loads nothing."""
+        return tuple((route.release.digest, route.track) for route in self.deployment(name).routes)
+
+    def cold(self, name: str) -> bool:
+        """Whether a model of this deployment must be loaded before it answers: await `warmed`, then."""
+        return False
+
+    async def warmed(self, name: str) -> LoadedPlan:
+        """A plan that answers for this deployment at once."""
+        return self
+
 
 NOTHING: Final = LoadedPlan(0, {})
 """Before the first plan."""
@@ -159,21 +186,26 @@ def load(
     opened = {
         route.release.digest: route.release
         for one in previous
-        for deployment in one.deployments.values()
-        for route in deployment.routes
+        for found in one.deployments.values()
+        for route in found.routes
     }
-    deployments = {}
-    for name, routes in plan.deployments.items():
-        found: dict[str, LoadedRoute] = {}
-        for route in routes:
-            if route.release not in opened:
-                opened[route.release] = _open(open_release(route.release), runtime)
-            found[route.track] = LoadedRoute(opened[route.release], route.track, route.share)
-        deployments[name] = LoadedDeployment(name, plan.salts.get(name, ""), found["live"], found.get("canary"))
-    return LoadedPlan(plan.generation, deployments)
+
+    def release(digest: str) -> LoadedRelease:
+        if digest not in opened:
+            opened[digest] = open_loaded(open_release(digest), runtime)
+        return opened[digest]
+
+    return LoadedPlan(plan.generation, {name: deployment(plan, name, release) for name in plan.deployments})
 
 
-def _open(release: Release, runtime: Runtime) -> LoadedRelease:
+def deployment(plan: Plan, name: str, release: Callable[[str], LoadedRelease]) -> LoadedDeployment:
+    """A deployment of a plan; `release` gives the releases by digest."""
+    routes = {r.track: LoadedRoute(release(r.release), r.track, r.share) for r in plan.deployments[name]}
+    return LoadedDeployment(name, plan.salts.get(name, ""), routes["live"], routes.get("canary"))
+
+
+def open_loaded(release: Release, runtime: Runtime) -> LoadedRelease:
+    """A release, its model open and tried once; raises ReleaseError if it cannot answer as its contract says."""
     contract = release.contract
     session = runtime.load(release.model)
     try:

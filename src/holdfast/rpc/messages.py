@@ -23,6 +23,7 @@ __all__ = [
     "RepositoryIndexRequest",
     "RepositoryIndexResponse",
     "RepositoryModelLoadRequest",
+    "RepositoryModelLoadResponse",
     "RepositoryModelUnloadRequest",
     "ServerLiveResponse",
     "ServerMetadataResponse",
@@ -57,6 +58,7 @@ ModelReadyResponse: Final = _message("ModelReadyResponse")
 RepositoryIndexRequest: Final = _message("RepositoryIndexRequest")
 RepositoryIndexResponse: Final = _message("RepositoryIndexResponse")
 RepositoryModelLoadRequest: Final = _message("RepositoryModelLoadRequest")
+RepositoryModelLoadResponse: Final = _message("RepositoryModelLoadResponse")
 RepositoryModelUnloadRequest: Final = _message("RepositoryModelUnloadRequest")
 ServerLiveResponse: Final = _message("ServerLiveResponse")
 ServerMetadataResponse: Final = _message("ServerMetadataResponse")

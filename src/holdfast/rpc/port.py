@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from holdfast.errors import MissingExtra, ServeError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from holdfast.rpc.service import Service
 
 __all__ = ["RpcPort", "require", "serve"]
@@ -52,7 +54,9 @@ class RpcPort:
         await self._server.stop(grace_s)
 
 
-async def serve(address: str, service: Service, *, max_message: int, idle_s: float) -> RpcPort:
+async def serve(
+    address: str, service: Service, *, max_message: int, idle_s: float, tls: tuple[Path, Path] | None = None
+) -> RpcPort:
     """Answer on `host:port` from now on, until `drain()`.
 
     Args:
@@ -60,11 +64,13 @@ async def serve(address: str, service: Service, *, max_message: int, idle_s: flo
         service: answers.
         max_message: bytes of one message, also unpacked; more is refused as RESOURCE_EXHAUSTED.
         idle_s: a connection without calls is closed after so long.
+        tls: files of the certificate and of its key; None: plain.
     """
     require()
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+    from holdfast.rpc.credentials import credentials
     from holdfast.rpc.messages import SERVICE
 
     server = grpc.aio.server(
@@ -90,7 +96,10 @@ async def serve(address: str, service: Service, *, max_message: int, idle_s: flo
         await doctor.set(name, health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(doctor, server)
     try:
-        server.add_insecure_port(address)
+        if tls is None:
+            server.add_insecure_port(address)
+        else:
+            server.add_secure_port(address, credentials(*tls))
     except RuntimeError as bad:
         raise ServeError(f"the gRPC port cannot be used: {bad}", address, "choose another with --grpc-port") from None
     await server.start()

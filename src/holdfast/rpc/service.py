@@ -1,167 +1,247 @@
 """What each call answers: translates messages for the data plane, and its answers for the wire. No rule lives here.
 
-Calls are raw bytes in and out, so that a message that is none becomes our own error. A prediction's answer waits for the end of
-the event loop's tick, when the tick's log frames are appended at once; only then does it go out.
+Calls are raw bytes in and out, so that a message that is none becomes our own error. The same `Admission` decides who may ask as
+for HTTP, with gRPC's deadline as the caller's; what would hold the event loop too long goes to the same threads. A prediction's
+answer waits for the end of the loop's tick, when the tick's log frames are committed together; only then does it go out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from holdfast.errors import Forbidden, HoldfastError, MalformedRequest, NotFound, TooLate
-from holdfast.predictions.journal import Told
 from holdfast.predictions.log import encode
 from holdfast.rpc import messages
 from holdfast.rpc.codec import Infer
-from holdfast.rpc.statuses import status_of
+from holdfast.rpc.statuses import foreseen, status_of
+from holdfast.rpc.tick import Commit, Logged, Tick
 from holdfast.serve import dataplane
+from holdfast.serve.guards import DEADLINE_HEADER, Admission, Grant
+from holdfast.serve.lane import Lane
+from holdfast.serve.pace import Pace
 from holdfast.serve.plan import LoadedPlan
 
 __all__ = ["Service"]
 
-Commit = Callable[[Sequence[bytes], Told], None]
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 NO_BODY: Final = b""
+FAR_S: Final = 999.0
+"""A deadline beyond this is none."""
+
+
+class _Asked(NamedTuple):
+    """One ModelInfer call."""
+
+    request: Any
+    headers: Mapping[str, str]
+    grant: Grant
+    plan: LoadedPlan
+    size: int
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What costs alike."""
+        return self.request.model_name, self.request.model_version
+
+
+class _Done(NamedTuple):
+    """What the data plane gave, its record as the log has it."""
+
+    answer: dataplane.Answer
+    frame: bytes | None
 
 
 class Service:
     """Answers calls. `plan` may be swapped at any time; a call keeps the one that it began with.
 
+    While `draining`, it says that it is not ready, and answers on.
+
     Args:
         plan: what answers.
-        state: counters, ids and clock of this process, shared with its other doors.
+        state: counters, ids and clock of this process, shared with its other doors; so are the next two.
+        admission: who may ask.
+        lane: threads for slow requests.
         commit: logs frames, then calls its second argument; `predictions.journal.Journal.commit`.
+        look: called before each call: whoever follows the traffic plan may `follow` another one now.
     """
 
-    def __init__(self, *, plan: LoadedPlan, state: dataplane.ServeState, commit: Commit) -> None:
+    def __init__(
+        self,
+        *,
+        plan: LoadedPlan,
+        state: dataplane.ServeState,
+        admission: Admission,
+        lane: Lane,
+        commit: Commit,
+        look: Callable[[], None],
+    ) -> None:
         self.draining = False
         self._plan = plan
         self._state = state
-        self._tick = _Tick(commit)
+        self._admission = admission
+        self._lane = lane
+        self._pace = Pace()
+        self._tick = Tick(commit)
+        self._look = look
 
     def follow(self, plan: LoadedPlan) -> None:
         """Let this plan answer from now on."""
         self._plan = plan
+        self._pace.forget()
 
     @property
     def calls(self) -> Mapping[str, Handler]:
         """Every call of the service, by its name."""
-        told = {
-            "ServerLive": self._server_live,
-            "ServerReady": self._server_ready,
-            "ServerMetadata": self._server_metadata,
-            "ModelReady": self._model_ready,
-            "ModelMetadata": self._model_metadata,
-            "RepositoryIndex": self._index,
-            "RepositoryModelLoad": self._load,
-            "RepositoryModelUnload": self._unload,
+        tell = self._tell
+        return {
+            "ModelInfer": self.infer,
+            "ServerLive": partial(tell, "live", None, self._server_live),
+            "ServerReady": partial(tell, "ready", None, self._server_ready),
+            "ServerMetadata": partial(tell, "server", None, self._server_metadata),
+            "ModelReady": partial(tell, "model_ready", messages.ModelReadyRequest, self._model_ready),
+            "ModelMetadata": partial(tell, "metadata", messages.ModelMetadataRequest, self._model_metadata),
+            "RepositoryIndex": partial(tell, "repository", None, self._index),
+            "RepositoryModelLoad": partial(tell, "load", messages.RepositoryModelLoadRequest, self._load),
+            "RepositoryModelUnload": partial(tell, "unload", messages.RepositoryModelUnloadRequest, self._unload),
         }
-        return {"ModelInfer": self.infer} | {name: partial(self._tell, answer) for name, answer in told.items()}
 
     # ------------------------------------------------------------------------------------------ predictions
 
     async def infer(self, body: bytes, context: Any) -> bytes:
         """ModelInfer."""
+        self._look()
+        name = ""
         try:
-            answer = self._predict(body, context)
+            request = _parsed(messages.ModelInferRequest, body)
+            name = request.model_name
+            headers = _headers(context)
+            grant = self._admission.admit(headers, name, "infer")
+            asked = _Asked(request, headers, grant, await self._warm(name), len(body))
+            if self._pace.slow(asked.kind, asked.size):
+                answer, logged = await self._away(asked)
+            else:
+                answer, logged = self._here(asked)
         except Exception as bad:  # noqa: BLE001 - one call must not end the others
-            return await _refuse(bad, context)
-        unlogged = None if answer.record is None else await self._tick.logged(encode(answer.record))
-        wrong = unlogged or answer.error
-        return answer.body if wrong is None else await _refuse(wrong, context)
+            return await self._refuse(bad, name, context)
+        wrong = answer.error
+        if logged is not None:
+            wrong = await logged or wrong
+        return answer.body if wrong is None else await _abort(wrong, context)
 
-    def _predict(self, body: bytes, context: Any) -> dataplane.Answer:
-        request = _parsed(messages.ModelInferRequest, body)
-        remaining = context.time_remaining()
-        if remaining is not None and remaining <= 0:
-            raise TooLate("the deadline has passed", next_step="allow more time")
-        name, version = request.model_name, request.model_version or None
-        return dataplane.predict(NO_BODY, Infer(request), name, version, _headers(context), self._plan, self._state)
+    async def _warm(self, name: str) -> LoadedPlan:
+        """The plan that answers now, this deployment's models open."""
+        plan = self._plan
+        return await plan.warmed(name) if plan.cold(name) else plan
+
+    def _here(self, asked: _Asked) -> tuple[dataplane.Answer, Logged | None]:
+        began = time.perf_counter()
+        done = self._work(asked)
+        return self._back(asked, done, time.perf_counter() - began)
+
+    async def _away(self, asked: _Asked) -> tuple[dataplane.Answer, Logged | None]:
+        """In a thread. Its frame is logged even if the caller has gone by then."""
+        waiting: asyncio.Future[tuple[dataplane.Answer, Logged | None] | Exception]
+        waiting = asyncio.get_running_loop().create_future()
+
+        def work() -> _Done | Exception:
+            try:
+                asked.grant.in_time()
+                return self._work(asked)
+            except Exception as bad:  # noqa: BLE001 - raised in the loop
+                return bad
+
+        def back(done: _Done | Exception, seconds: float) -> None:
+            found = done if isinstance(done, Exception) else self._back(asked, done, seconds)
+            if not waiting.done():
+                waiting.set_result(found)
+
+        self._lane.submit((asked.kind, asked.size.bit_length()), work, back, asked.grant)
+        found = await waiting
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _work(self, asked: _Asked) -> _Done:
+        """What takes time; runs in the loop or in a thread."""
+        name, version = asked.request.model_name, asked.request.model_version or None
+        answer = dataplane.predict(
+            NO_BODY, Infer(asked.request), name, version, asked.headers, asked.plan, self._state, asked.grant.charge
+        )
+        return _Done(answer, None if answer.record is None else encode(answer.record))
+
+    def _back(self, asked: _Asked, done: _Done, seconds: float) -> tuple[dataplane.Answer, Logged | None]:
+        if done.answer.error is None:  # else anybody could fill the memory with names that do not exist
+            self._pace.measured(asked.kind, asked.size, seconds)
+        return done.answer, None if done.frame is None else self._tick.logged(done.frame)
 
     # ------------------------------------------------------------------------------------------ what needs no model
 
-    async def _tell(self, answer: Callable[[bytes], Any], body: bytes, context: Any) -> bytes:
+    async def _tell(
+        self, verb: str, message: Any, answer: Callable[[Any, LoadedPlan], Any], body: bytes, context: Any
+    ) -> bytes:
+        self._look()
+        name = ""
         try:
-            told: bytes = answer(body).SerializeToString()
+            asked = None if message is None else _parsed(message, body)
+            name = getattr(asked, "name", "") or getattr(asked, "model_name", "")
+            self._admission.admit(_headers(context), name, verb)
+            plan = await self._warm(name) if verb == "metadata" else self._plan
+            told: bytes = answer(asked, plan).SerializeToString()
         except Exception as bad:  # noqa: BLE001 - one call must not end the others
-            return await _refuse(bad, context)
+            return await self._refuse(bad, name, context)
         return told
 
-    def _server_live(self, _: bytes) -> Any:
+    def _server_live(self, _: None, plan: LoadedPlan) -> Any:
         return messages.ServerLiveResponse(live=True)
 
-    def _server_ready(self, _: bytes) -> Any:
+    def _server_ready(self, _: None, plan: LoadedPlan) -> Any:
         return messages.ServerReadyResponse(ready=not self.draining)
 
-    def _server_metadata(self, _: bytes) -> Any:
+    def _server_metadata(self, _: None, plan: LoadedPlan) -> Any:
         return messages.ServerMetadataResponse(**dataplane.server_metadata())
 
-    def _model_ready(self, body: bytes) -> Any:
+    def _model_ready(self, asked: Any, plan: LoadedPlan) -> Any:
         """False, not an error, for a name that there isn't: so clients of this protocol expect it."""
-        asked = _parsed(messages.ModelReadyRequest, body)
         try:
-            dataplane.ready(asked.name, asked.version or None, self._plan)
+            dataplane.ready(asked.name, asked.version or None, plan)
         except NotFound:
             return messages.ModelReadyResponse(ready=False)
         return messages.ModelReadyResponse(ready=not self.draining)
 
-    def _model_metadata(self, body: bytes) -> Any:
-        asked = _parsed(messages.ModelMetadataRequest, body)
-        return messages.ModelMetadataResponse(**dataplane.metadata(asked.name, asked.version or None, self._plan))
+    def _model_metadata(self, asked: Any, plan: LoadedPlan) -> Any:
+        return messages.ModelMetadataResponse(**dataplane.metadata(asked.name, asked.version or None, plan))
 
-    def _index(self, _: bytes) -> Any:
-        """Whatever a plan holds is ready; a canary is a version of its own."""
-        models = [
-            {"name": deployment.name, "version": route.release.digest, "state": "READY"}
-            for deployment in self._plan.deployments.values()
-            for route in deployment.routes
-        ]
-        return messages.RepositoryIndexResponse(models=models)
+    def _index(self, _: None, plan: LoadedPlan) -> Any:
+        return messages.RepositoryIndexResponse(models=dataplane.index(plan))
 
-    def _load(self, body: bytes) -> Any:
-        name = _parsed(messages.RepositoryModelLoadRequest, body).model_name
-        raise _not_here(name, f"holdfast deploy RELEASE --as {name[:60]}")
+    def _load(self, asked: Any, plan: LoadedPlan) -> Any:
+        """What is deployed is loaded, and only its owner changes that."""
+        name = asked.model_name
+        if name not in plan.deployments:
+            raise NotFound("this port deploys nothing", f"'{name[:64]}'", f"holdfast deploy RELEASE --as {name[:64]}")
+        return messages.RepositoryModelLoadResponse()
 
-    def _unload(self, body: bytes) -> Any:
-        name = _parsed(messages.RepositoryModelUnloadRequest, body).model_name
-        raise _not_here(name, f"holdfast undeploy {name[:60]}")
+    def _unload(self, asked: Any, plan: LoadedPlan) -> Any:
+        name = asked.model_name[:64]
+        raise Forbidden("this port undeploys nothing", f"'{name}'", f"holdfast undeploy {name}")
 
+    # ------------------------------------------------------------------------------------------ refusals
 
-class _Tick:
-    """Log frames of one tick of the event loop, committed together."""
-
-    def __init__(self, commit: Commit) -> None:
-        self._commit = commit
-        self._waiting: list[tuple[bytes, asyncio.Future[HoldfastError | None]]] = []
-
-    def logged(self, frame: bytes) -> asyncio.Future[HoldfastError | None]:
-        """Done when the frame is safe, or with what went wrong. The frame is logged even if nobody waits any more."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._end)
-        done: asyncio.Future[HoldfastError | None] = loop.create_future()
-        self._waiting.append((frame, done))
-        return done
-
-    def _end(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        self._commit([frame for frame, _ in waiting], partial(_tell_all, [done for _, done in waiting]))
+    async def _refuse(self, bad: Exception, name: str, context: Any) -> bytes:
+        """What was refused before the data plane saw it is counted here; unknown names are counted together."""
+        known = foreseen(bad)
+        self._state.metrics.refused(name if name in self._plan.deployments else "", known.code)
+        return await _abort(known, context)
 
 
-def _tell_all(waiting: Sequence[asyncio.Future[HoldfastError | None]], bad: HoldfastError | None) -> None:
-    for done in waiting:
-        if not done.done():  # else its client has gone
-            done.set_result(bad)
-
-
-async def _refuse(bad: Exception, context: Any) -> bytes:
-    status = status_of(bad)
-    await context.abort(status.code, status.details, status.metadata)
+async def _abort(bad: HoldfastError, context: Any) -> bytes:
+    await context.abort(*status_of(bad))
     raise AssertionError("abort raises")
 
 
@@ -175,9 +255,11 @@ def _parsed(message: Any, body: bytes) -> Any:
 
 
 def _headers(context: Any) -> dict[str, str]:
-    """Metadata as the data plane wants headers; names are lower case in gRPC."""
-    return {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
-
-
-def _not_here(name: str, instead: str) -> Forbidden:
-    return Forbidden("models come and go by deployments", f"model '{name[:60]}'", instead)
+    """Metadata as headers, names in lower case; the call's deadline is the caller's."""
+    headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
+    remaining = context.time_remaining()
+    if remaining is not None and remaining < FAR_S:
+        if remaining <= 0:
+            raise TooLate("the deadline passed before the call was read", next_step="allow more time")
+        headers[DEADLINE_HEADER] = f"{remaining * 1e3:f}"
+    return headers

@@ -1,6 +1,6 @@
-"""Errors as gRPC says them: a code that clients act on, a sentence that names row and field, and the rest as trailing metadata.
+"""Errors as gRPC says them: a code that clients act on, a sentence that names row, field and what to do, and both for programs.
 
-`holdfast-code`, `holdfast-where`, `holdfast-next`, `holdfast-field` and `holdfast-row` are what a problem document has over HTTP.
+Trailing metadata `holdfast-code`, `-where`, `-next`, `-field` and `-row` are what a problem document has over HTTP.
 Whoever is turned away for load is told when to come back (`grpc-retry-pushback-ms`, which gRPC's own retries follow).
 
 Reference: grpc.io, "Status codes and their use in gRPC"; gRPC proposal A6, "Client retries".
@@ -16,9 +16,9 @@ from urllib.parse import quote
 
 import grpc
 
-from holdfast.errors import HoldfastError, InvalidInput, ServeError
+from holdfast.errors import HoldfastError, InvalidInput, Overloaded, ServeError
 
-__all__ = ["Status", "status_of"]
+__all__ = ["Status", "foreseen", "status_of"]
 
 _CODES: Final = {
     HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -32,30 +32,35 @@ _CODES: Final = {
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-RETRY_MS: Final = "1000"
 LONGEST: Final = 1000
 """Characters of a sentence: all of a status must fit into a client's limit for headers (8 KiB)."""
 
 
 class Status(NamedTuple):
-    """How a call ends that has no answer."""
+    """How a call ends that has no answer: the arguments of `context.abort`."""
 
     code: grpc.StatusCode
     details: str
     metadata: tuple[tuple[str, str], ...]
 
 
-def status_of(bad: Exception) -> Status:
-    """An error as a status; what nobody foresaw is told on stderr and is INTERNAL."""
-    if not isinstance(bad, HoldfastError):
-        sys.stderr.write("".join(traceback.format_exception(bad)))
-        wrong = ServeError("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
-        return Status(grpc.StatusCode.INTERNAL, str(wrong), _metadata(wrong))
-    code = _CODES.get(HTTPStatus(bad.status), grpc.StatusCode.INTERNAL)
+def foreseen(bad: Exception) -> HoldfastError:
+    """The same error; for one that nobody foresaw, which is told on stderr, the server's own."""
+    if isinstance(bad, HoldfastError):
+        return bad
+    sys.stderr.write("".join(traceback.format_exception(bad)))
+    wrong = ServeError("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
+    wrong.status = 500  # type: ignore[misc]
+    return wrong
+
+
+def status_of(bad: HoldfastError) -> Status:
+    """An error as a status."""
     metadata = _metadata(bad)
-    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
-        metadata += (("grpc-retry-pushback-ms", RETRY_MS),)
-    return Status(code, str(bad)[:LONGEST], metadata)
+    if isinstance(bad, Overloaded) and bad.retry_s:
+        metadata += (("grpc-retry-pushback-ms", str(bad.retry_s * 1000)),)
+    told = f"{bad}; next: {bad.next_step}" if bad.next_step else str(bad)
+    return Status(_CODES.get(HTTPStatus(bad.status), grpc.StatusCode.INTERNAL), told[:LONGEST], metadata)
 
 
 def _metadata(bad: HoldfastError) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,8 @@ from tests.unit.serve import conftest as town
 from holdfast.errors import HoldfastError
 from holdfast.rpc.port import serve
 from holdfast.rpc.service import Service
+from holdfast.serve.guards import Admission
+from holdfast.serve.lane import Lane
 
 LIMIT = 1 << 20
 digests, house, plan, state = town.digests, town.house, town.plan, town.state
@@ -22,8 +24,11 @@ digests, house, plan, state = town.digests, town.house, town.plan, town.state
 class Door:
     """A server in a thread."""
 
-    def __init__(self, plan: Any, state: Any) -> None:
+    def __init__(self, plan: Any, state: Any, admission: Admission | None = None, tls: Any = None) -> None:
+        self.admission = admission or Admission()
+        self.lane = Lane()
         self.frames: list[list[bytes]] = []
+        self.looked = 0
         self.broken: HoldfastError | None = None
         self.service: Service
         with socket.socket() as reserved:
@@ -33,11 +38,16 @@ class Door:
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
             self._thread.start()
-            self.port = self.run(self._open(plan, state))
+            self.port = self.run(self._open(plan, state, tls))
 
-    async def _open(self, plan, state):
-        self.service = Service(plan=plan, state=state, commit=self._commit)
-        return await serve(self.address, self.service, max_message=LIMIT, idle_s=60.0)
+    async def _open(self, plan, state, tls):
+        self.service = Service(
+            plan=plan, state=state, admission=self.admission, lane=self.lane, commit=self._commit, look=self.look
+        )
+        return await serve(self.address, self.service, max_message=LIMIT, idle_s=60.0, tls=tls)
+
+    def look(self) -> None:
+        self.looked += 1
 
     def _commit(self, frames: Sequence[bytes], then: Any) -> None:
         self.frames.append(list(frames))
@@ -52,6 +62,7 @@ class Door:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self.lane.close()
 
 
 @pytest.fixture

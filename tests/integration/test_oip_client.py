@@ -97,8 +97,8 @@ def _printed(server):
     raise AssertionError(f"the server ended with {server.wait()} and said: {text}")
 
 
-def tensors(frame):
-    """One named tensor per column, in JSON."""
+def tensors(frame, *, binary=False):
+    """One named tensor per column."""
     found = []
     for name, datatype, values in (
         ("area", "FP64", frame.area.to_numpy(np.float64)),
@@ -106,13 +106,13 @@ def tensors(frame):
         ("kind", "BYTES", frame.kind.to_numpy(object)),
     ):
         tensor = triton.InferInput(name, [len(frame)], datatype)
-        tensor.set_data_from_numpy(values, binary_data=False)
+        tensor.set_data_from_numpy(values, binary_data=binary)
         found.append(tensor)
     return found
 
 
-def wanted(*names):
-    return [triton.InferRequestedOutput(name, binary_data=False) for name in names]
+def wanted(*names, binary=False):
+    return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
 
 
 class TestOipClient:
@@ -167,3 +167,55 @@ class TestOipClient:
             "prices", tensors(frame), outputs=wanted("prediction"), request_compression_algorithm="gzip"
         )
         np.testing.assert_allclose(answer.as_numpy("prediction"), served.models["prices"].predict(frame), rtol=1e-9)
+
+
+class TestBinary:
+    """The client's own default: bytes both ways."""
+
+    @pytest.mark.parametrize("rows", [1, 600])
+    @pytest.mark.parametrize("packing", [None, "gzip", "deflate"])
+    def test_bytes_both_ways(self, served, rows, packing):
+        frame = served.frame[:rows]
+        answer = served.infer(
+            "dear",
+            tensors(frame, binary=True),
+            request_compression_algorithm=packing,
+            response_compression_algorithm=packing,
+        )
+        assert all("data" not in output for output in answer.get_response()["outputs"])
+        shares = served.models["dear"].predict_proba(frame)
+        np.testing.assert_allclose(answer.as_numpy("probabilities"), shares, rtol=1e-6)
+        assert answer.as_numpy("label").tolist() == served.models["dear"].predict(frame).tolist()
+
+    @pytest.mark.parametrize("binary_in", [True, False])
+    @pytest.mark.parametrize("binary_out", [True, False])
+    def test_in_one_form_and_out_another(self, served, binary_in, binary_out):
+        frame = served.frame[:5]
+        answer = served.infer(
+            "prices", tensors(frame, binary=binary_in), outputs=wanted("prediction", binary=binary_out)
+        )
+        np.testing.assert_allclose(answer.as_numpy("prediction"), served.models["prices"].predict(frame), rtol=1e-9)
+
+    def test_numbers_of_half_precision_and_mixed_forms(self, served):
+        frame = served.frame[:5].assign(area=[50.0, 60.5, 70.0, 80.25, 90.0])
+        area = triton.InferInput("area", [5, 1], "FP16")
+        area.set_data_from_numpy(frame.area.to_numpy(np.float16).reshape(5, 1), binary_data=True)
+        answer = served.infer("prices", [area, *tensors(frame)[1:]])
+        np.testing.assert_allclose(answer.as_numpy("prediction"), served.models["prices"].predict(frame), rtol=1e-9)
+
+    def test_an_error_reaches_the_clients_user(self, served):
+        frame = served.frame[:2]
+        area, rooms, _ = tensors(frame, binary=True)
+        with pytest.raises(InferenceServerException, match="kind"):
+            served.infer("prices", [area, rooms])
+        with pytest.raises(InferenceServerException, match="no output 'nothing'"):
+            served.infer("prices", tensors(frame, binary=True), outputs=wanted("nothing"))
+
+    def test_the_model_repository(self, served):
+        index = served.client.get_model_repository_index()
+        assert {(one["name"], one["version"], one["state"]) for one in index} == {
+            (name, digest, "READY") for name, digest in served.digests.items()
+        }
+        served.client.load_model("prices")
+        with pytest.raises(InferenceServerException, match="undeploys nothing"):
+            served.client.unload_model("prices")

@@ -166,10 +166,17 @@ def _csv(body: bytes, parameters: str, layout: Layout, max_rows: int) -> tuple[C
 
 
 def _has_names(first: list[str], parameters: str, layout: Layout) -> bool:
-    """Whether the first line names columns: as the content type says, else if any of its cells is a column's name."""
+    """Whether the first line names columns: as the content type says, else as it looks. A text may be called like a column."""
     if "header=" in parameters:
         return "header=present" in parameters.replace(" ", "")
-    return not set(layout.names).isdisjoint(name.strip() for name in first)
+    cells = [cell.strip() for cell in first]
+    if set(layout.required) <= set(cells):
+        return True
+    data = len(cells) == len(layout.features) and all(
+        not field.numeric or cell.lower() in _MISSING or _NUMBER.fullmatch(cell)
+        for field, cell in zip(layout.features, cells, strict=True)
+    )
+    return not data and not set(layout.names).isdisjoint(cells)
 
 
 def _cell(text: str, field: Field) -> Any:

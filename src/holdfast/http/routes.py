@@ -32,6 +32,8 @@ _TABLE: Final[dict[tuple[str, ...], tuple[str, tuple[str, ...]]]] = {
     ("v2", "models", NAME): ("metadata", GET),
     ("v2", "models", NAME, "ready"): ("model_ready", GET),
     ("v2", "models", NAME, "infer"): ("infer", POST),
+    ("v2", "models", NAME, "invocations"): ("invocations", POST),
+    ("v2", "models", NAME, "ping"): ("ping", GET),
 }
 _VERBS: Final = {"predict": "rows", "label": "label"}
 
@@ -65,7 +67,7 @@ def action(method: str, target: str) -> Action:
         )
     if method not in allowed:
         raise MethodNotAllowed(method, path[:200], allowed)
-    if found.verb == "invocations":
+    if found.verb == "invocations" and not found.name:
         return Action(found.verb, _asked_for(query))
     return found
 

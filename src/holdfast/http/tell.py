@@ -54,6 +54,8 @@ def _health(asked: Action, plan: dataplane.LoadedPlan, *, draining: bool) -> Rep
         case "ready":
             return json(status, {"ready": not draining})
         case "ping":  # MLflow's and SageMaker's: whether there is a model that answers
+            if asked.name:
+                dataplane.ready(asked.name, asked.version, plan)
             return Reply(status if plan.deployments else 503, b"\n", JSON)
         case _:
             return json(status, dataplane.ready(asked.name, asked.version, plan) | {"ready": not draining})

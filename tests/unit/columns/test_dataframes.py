@@ -92,6 +92,11 @@ def test_a_key_in_csv_stays_the_text_it_is():
     assert payload.batch.table["kind"].tolist() == [None, None]
 
 
+def test_a_text_may_be_called_like_a_column():
+    assert read("1,2,house,true\n", "text/csv").batch.table["kind"].tolist() == ["house"]
+    assert read("1,2,rooms,\n", "text/csv").batch.table["kind"].tolist() == ["rooms"]
+
+
 def test_large_numbers_are_read_exactly_or_as_fractions():
     text = f"area,rooms,kind,new\n{'9' * 5000},{10**17},,\n"
     with pytest.raises(InvalidInput, match="inf does not fit"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.terminal import as_json, moment, note, open_from, show, sources, table, when
+from holdfast.cli.terminal import as_json, moment, note, open_from, show, table, when
 from holdfast.core.names import short
 from holdfast.errors import NotFound, UsageError
 
@@ -95,12 +95,10 @@ def _found(workspace: Workspace, finder: Finder, name: str | None, key: str | No
 def _recipes(workspace: Workspace) -> Callable[[str], Recipe | None]:
     from holdfast.predictions.windows import recipe
 
-    release = sources(workspace).release
-
     @cache
     def known(digest: str) -> Recipe | None:
         try:
-            found = release(digest)
+            found = workspace.release_of(digest)
         except NotFound:
             return None
         return recipe(found.contract, found.profile)

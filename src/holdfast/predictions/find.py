@@ -7,6 +7,7 @@ records that contain what is wanted are decoded.
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ __all__ = ["Finder", "Found"]
 
 _ONE: Final = re.compile(r"([0-9A-Z]{26})(-\d+)?")
 """A prediction id, or a request id."""
+_EVER: Final = -(2**63)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -84,11 +86,13 @@ class Finder:
 
     def since(self, at: int) -> list[Found]:
         """The newest by event time, from `at` on."""
-        return self._find("event_time >= make_timestamp(?)", [at], "", lambda r: r.event_time >= at)
+        return self._find("event_time >= make_timestamp(?)", [at], "", lambda r: r.event_time >= at, at)
 
-    def _find(self, where: str, values: list[Any], needle: str, wanted: Callable[[Row], bool]) -> list[Found]:
+    def _find(
+        self, where: str, values: list[Any], needle: str, wanted: Callable[[Row], bool], since: int = _EVER
+    ) -> list[Found]:
         found = {one.row.id: one for one in self._in_archive(where, values)}
-        for one in self._in_tail(needle.encode()):
+        for one in self._in_tail(needle.encode(), since):
             if wanted(one.row):
                 found[one.row.id] = one
         return self._newest(list(found.values()))
@@ -108,16 +112,27 @@ class Finder:
         for path, name in zip(places["holdfast_file"].tolist(), places["prediction_id"].tolist(), strict=True):
             by_file[path].append(name)
         for path, names in by_file.items():
-            marks = ", ".join("?" * len(names))  # constants: DuckDB compares them with the statistics
+            marks = ", ".join("?" * len(names))  # constants: DuckDB compares their range with the file's statistics
             sql = f"SELECT * FROM read_parquet(?, hive_partitioning=false) WHERE prediction_id IN ({marks})"  # noqa: S608
             deployment = Path(path).parents[2].name
             for row in of_table(self._tables.query(sql, [path, *names]), self._recipes):
                 yield Found(deployment, row)
 
-    def _in_tail(self, needle: bytes) -> Iterator[Found]:
-        for segment in wal.segments(self._log):
-            for record in wal.search(segment, needle):
-                if isinstance(record, Prediction) and (self._wanted is None or record.deployment in self._wanted):
-                    what = self._recipes(record.release)
-                    for row in of_record(record, what.contract.output.classes if what else ()):
-                        yield Found(record.deployment, row)
+    def _in_tail(self, needle: bytes, since: int) -> Iterator[Found]:
+        """Rows of records that contain these bytes, the newest records only, as far as the limit can reach."""
+        records = (record for segment in wal.segments(self._log) for record in wal.search(segment, needle))
+        ours = (
+            record
+            for record in records
+            if isinstance(record, Prediction)
+            and (self._wanted is None or record.deployment in self._wanted)
+            and _newest_time(record) >= since
+        )
+        for record in heapq.nlargest(self._limit, ours, key=_newest_time):
+            what = self._recipes(record.release)
+            for row in of_record(record, what.contract.output.classes if what else ()):
+                yield Found(record.deployment, row)
+
+
+def _newest_time(record: Prediction) -> int:
+    return max(record.times) if record.times else record.clock

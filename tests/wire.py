@@ -28,6 +28,9 @@ class Line(asyncio.Transport):
         assert not self.ended
         self.sent += data
 
+    def can_write_eof(self):
+        return True
+
     def write_eof(self):
         self.ended = True
 

@@ -7,22 +7,22 @@ pages that steer a browser on this machine), packed bodies, and whether a reques
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.errors import HoldfastError, MalformedRequest, NotFound, Overloaded, ServeError
 from holdfast.http.pace import Pace
 from holdfast.http.packing import packed, unpacked
-from holdfast.http.problems import Refused, Reply, json, problem
+from holdfast.http.problems import Refused, Reply, advice, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
 from holdfast.http.tell import tell
 from holdfast.predictions.log import encode
 from holdfast.serve import codecs, dataplane
+from holdfast.serve.guards import Admission, Grant
+from holdfast.serve.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["LOOPBACK", "App"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-THREADS: Final = min(4, os.cpu_count() or 1)
-QUEUE: Final = 64
-"""Slow requests that wait for a thread; more are turned away at once, so that those accepted stay in time."""
+REST_S: Final = 0.75
+"""Who was told to come again in a second is not listened to before: else clients that don't care would cost what they ask."""
 
 
 class App:
@@ -51,6 +50,8 @@ class App:
         control: address of the control port.
         hosts: names under which this port answers; None: any.
         max_body: bytes of a body, also unpacked.
+        admission: who may ask; shared with this process's other doors.
+        lane: threads for slow requests; shared too.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class App:
         control: str = "",
         hosts: frozenset[str] | None = LOOPBACK,
         max_body: int = 16 << 20,
+        admission: Admission | None = None,
+        lane: Lane | None = None,
     ) -> None:
         self._plan = plan
         self._state = state
@@ -71,43 +74,68 @@ class App:
         self._max_body = max_body
         self._known_hosts: set[str] = set()
         self._pace = Pace()
-        self._threads = ThreadPoolExecutor(THREADS, "predict")
-        self._out = 0
+        self._admission = admission or Admission()
+        self._lane = lane or Lane()
+        self._warming: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def follow(self, plan: dataplane.LoadedPlan) -> None:
         """Let this plan answer from now on."""
         self._plan = plan
         self._pace.forget()
+        self._lane.forget()
 
     def close(self) -> None:
         """Wait for the threads."""
-        self._threads.shutdown()
+        self._lane.close()
 
     def handle(self, request: Request, later: Callable[[Reply], None]) -> Reply | None:
         """The reply, or None and `later(reply)` on the event loop when it left the loop. Never raises."""
+        asked = _NOTHING
         try:
-            self._admit(request)
+            self._check_caller(request)
             asked = action(request.method, request.target)
-            if asked.verb not in _WORK:
-                told = tell(asked, self._plan, self._state, self._control, draining=self.draining)
-                return packed(told, request.headers.get("accept-encoding", ""))
             if asked.verb == "invocations":
                 asked = asked._replace(name=self._invoked(asked.name, request.headers))
-            size = len(request.body)
-            if self._pace.slow(asked, size):
-                self._leave(asked, request, later)
+            grant = self._admission.admit(request.headers, asked.name, asked.verb)
+            if asked.verb in _MODEL and self._plan.cold(asked.name):
+                warming = asyncio.get_running_loop().create_task(self._warm(asked, request, grant, later))
+                self._warming.add(warming)
+                warming.add_done_callback(self._warming.discard)
                 return None
-            began = time.perf_counter()
-            reply = self._work(asked, request, self._plan)
-            self._learn(asked, size, reply, time.perf_counter() - began)
+            return self._answer(asked, request, grant, self._plan, later)
         except Exception as bad:  # noqa: BLE001 - one request must not end the others
-            return _trouble(bad)
+            return self._trouble(bad, asked.name)
+
+    async def _warm(self, asked: Action, request: Request, grant: Grant, later: Callable[[Reply], None]) -> None:
+        """Answer when the model has been loaded."""
+        try:
+            plan = await self._plan.warmed(asked.name)
+            grant.in_time()
+            reply = self._answer(asked, request, grant, plan, later)
+        except Exception as bad:  # noqa: BLE001 - see handle
+            reply = self._trouble(bad, asked.name)
+        if reply is not None:
+            later(reply)
+
+    def _answer(
+        self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, later: Callable[[Reply], None]
+    ) -> Reply | None:
+        if asked.verb not in _WORK:
+            told = tell(asked, plan, self._state, self._control, draining=self.draining)
+            return packed(told, request.headers.get("accept-encoding", ""))
+        size = len(request.body)
+        if self._pace.slow(asked, size):
+            self._leave(asked, request, grant, plan, later)
+            return None
+        began = time.perf_counter()
+        reply = self._work(asked, request, grant, plan)
+        self._learn(asked, size, reply, time.perf_counter() - began)
         return reply
 
     # ------------------------------------------------------------------------------------------ who may ask
 
-    def _admit(self, request: Request) -> None:
+    def _check_caller(self, request: Request) -> None:
         if self._hosts is None:
             return
         headers = request.headers
@@ -148,30 +176,24 @@ class App:
         if reply.status < 300:  # else anybody could fill the memory with names that do not exist
             self._pace.measured(asked, size, seconds)
 
-    def _leave(self, asked: Action, request: Request, later: Callable[[Reply], None]) -> None:
-        if self._out >= QUEUE:
-            raise Overloaded("too many slow requests at once", f"model '{asked.name}'", "try again in a second")
-        loop = asyncio.get_running_loop()
-        plan = self._plan
-
-        def work() -> None:
-            # The thread's own time: waiting for the interpreter must not make a quick model look slow for ever.
-            began = time.thread_time()
+    def _leave(
+        self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, later: Callable[[Reply], None]
+    ) -> None:
+        def work() -> Reply | Exception:
             try:
-                reply = self._work(asked, request, plan)
+                grant.in_time()
+                return self._work(asked, request, grant, plan)
             except Exception as bad:  # noqa: BLE001 - see handle
-                reply = _trouble(bad)
-            loop.call_soon_threadsafe(back, reply, time.thread_time() - began)
+                return bad
 
-        def back(reply: Reply, seconds: float) -> None:
-            self._out -= 1
+        def back(done: Reply | Exception, seconds: float) -> None:
+            reply = self._trouble(done, asked.name) if isinstance(done, Exception) else done
             self._learn(asked, len(request.body), reply, seconds)
             later(reply)
 
-        self._out += 1
-        self._threads.submit(work)
+        self._lane.submit((asked, len(request.body).bit_length()), work, back, grant)
 
-    def _work(self, asked: Action, request: Request, plan: dataplane.LoadedPlan) -> Reply:
+    def _work(self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan) -> Reply:
         """What takes time; runs in the loop or in a thread."""
         packing = request.headers.get("content-encoding")
         body = unpacked(request.body, packing, self._max_body) if packing else request.body
@@ -179,26 +201,33 @@ class App:
             status, told, frames = self._label(asked.name, body)
             return json(status, told, frames)
         codec = _CODECS[asked.verb]
-        answer = dataplane.predict(body, codec, asked.name, asked.version, request.headers, plan, self._state)
+        answer = dataplane.predict(
+            body, codec, asked.name, asked.version, request.headers, plan, self._state, grant.charge
+        )
         frames = () if answer.record is None else (encode(answer.record),)
-        reply = Reply(answer.status, answer.body, answer.media, answer.headers, frames)
+        headers = answer.headers if answer.error is None else answer.headers + advice(answer.error)
+        reply = Reply(answer.status, answer.body, answer.media, headers, frames)
         accepted = request.headers.get("accept-encoding")
         return packed(reply, accepted) if accepted else reply
+
+    def _trouble(self, bad: Exception, name: str) -> Reply:
+        """What was refused before the data plane saw it is counted here; unknown names are counted together."""
+        if not isinstance(bad, HoldfastError):
+            sys.stderr.write("".join(traceback.format_exception(bad)))
+            bad = ServeError(
+                "the server made a mistake", type(bad).__name__, "see the server's messages, and report it"
+            )
+            bad.status = 500  # type: ignore[misc]
+        self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
+        reply = problem(bad, (("allow", bad.allowed),) if isinstance(bad, MethodNotAllowed) else ())
+        return reply._replace(rest_s=REST_S) if type(bad) is Overloaded else reply
 
 
 _CODECS: Final = {"rows": codecs.ROWS, "infer": codecs.TENSORS, "invocations": codecs.INVOCATIONS}
 _WORK: Final = frozenset({*_CODECS, "label"})
-
-
-def _trouble(bad: Exception) -> Reply:
-    if isinstance(bad, MethodNotAllowed):
-        return problem(bad, (("allow", bad.allowed),))
-    if isinstance(bad, HoldfastError):
-        return problem(bad)
-    sys.stderr.write("".join(traceback.format_exception(bad)))
-    wrong = ServeError("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
-    wrong.status = 500  # type: ignore[misc]
-    return problem(wrong)
+_MODEL: Final = _WORK | {"metadata"}
+"""What needs the deployment's model or contract."""
+_NOTHING: Final = Action("")
 
 
 def _hostname(host: str) -> str:

@@ -12,14 +12,17 @@ import asyncio
 import contextlib
 import time
 from email.utils import formatdate
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from holdfast.errors import Overloaded
 from holdfast.http.problems import problem
 from holdfast.http.protocol import Connection
 from holdfast.http.reader import Limits, Meter
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Callable
 
     from holdfast.errors import HoldfastError
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["InferencePort", "serve"]
 
 SWEEP_S: Final = 1.0
+OLDEST: Final = 64
+"""Connections that are looked at to find one that asks nothing."""
 SETTLE_S: Final = 0.05
 """Drain reads what had already reached us before it closes connections that ask nothing."""
 
@@ -53,7 +58,7 @@ class InferencePort:
         self.limits = limits
         self.draining = False
         self.meter = Meter()
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # oldest first
         self._commit = commit
         self._waiting: list[Connection] = []
         self._loop = asyncio.get_running_loop()
@@ -65,13 +70,23 @@ class InferencePort:
     # ------------------------------------------------------------------------------------------ for connections
 
     def opened(self, connection: Connection) -> None:
-        """A client came."""
-        self.connections.add(connection)
+        """A client came. Where there is no room, an old one that asks nothing makes it; else the new one is told, or just cut."""
+        self.connections[connection] = None
         self._empty.clear()
+        over = len(self.connections) - self.limits.connections
+        if over <= 0:
+            return
+        idle = next((old for old in islice(self.connections, OLDEST) if old.idle and old is not connection), None)
+        if idle is not None:
+            idle.drain()
+        elif over <= self.limits.connections // 8:
+            connection.refuse(Overloaded("too many connections", "[serve] max_connections", "try again in a second"))
+        else:
+            connection.cut()
 
     def closed(self, connection: Connection) -> None:
         """A client is gone."""
-        self.connections.discard(connection)
+        self.connections.pop(connection, None)
         if not self.connections:
             self._empty.set()
 
@@ -95,9 +110,15 @@ class InferencePort:
 
     # ------------------------------------------------------------------------------------------ life
 
-    async def start(self, listener: socket.socket) -> None:
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Accept clients."""
-        self._acceptor = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
+        self._acceptor = await self._loop.create_server(
+            lambda: Connection(self),
+            sock=listener,
+            backlog=1024,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self.limits.request_s,
+        )
         self._sweeper = self._loop.create_task(self._sweep_on())
 
     async def _sweep_on(self) -> None:
@@ -137,8 +158,9 @@ async def serve(
     handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
     commit: Commit,
     limits: Limits = Limits(),  # noqa: B008 - immutable
+    tls: ssl.SSLContext | None = None,
 ) -> InferencePort:
     """Answer on this socket from now on, until `drain()`."""
     port = InferencePort(handle, commit, limits)
-    await port.start(listener)
+    await port.start(listener, tls)
     return port

@@ -10,11 +10,11 @@ import msgspec
 
 from holdfast.errors import HoldfastError, InvalidInput, Overloaded
 
-__all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "json", "problem"]
+__all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "advice", "json", "problem"]
 
 JSON: Final = "application/json"
 PROBLEM: Final = "application/problem+json"
-_LATER: Final = HTTPStatus.SERVICE_UNAVAILABLE
+Headers = tuple[tuple[str, str], ...]
 
 
 class Reply(NamedTuple):
@@ -25,6 +25,8 @@ class Reply(NamedTuple):
     media: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
     frames: tuple[bytes, ...] = ()
+    rest_s: float = 0.0
+    """The connection is not listened to for so long."""
 
 
 class Refused(HoldfastError):
@@ -60,13 +62,17 @@ class TooSlow(InvalidInput):
         )
 
 
-def problem(error: HoldfastError, headers: tuple[tuple[str, str], ...] = ()) -> Reply:
-    """An error as a reply; who is turned away for load is told when to come back, who has no key how to show one."""
+def problem(error: HoldfastError, headers: Headers = ()) -> Reply:
+    """An error as a reply."""
+    return Reply(error.status, msgspec.json.encode(error.as_problem()), PROBLEM, headers + advice(error))
+
+
+def advice(error: HoldfastError) -> Headers:
+    """Headers that say what to do: who is turned away for load when to come back, who has no key how to show one."""
     if error.status == HTTPStatus.UNAUTHORIZED:
-        headers += (("www-authenticate", "Bearer"),)
-    elif after := error.retry_s if isinstance(error, Overloaded) else error.status == _LATER:
-        headers += (("retry-after", str(int(after))),)
-    return Reply(error.status, msgspec.json.encode(error.as_problem()), PROBLEM, headers)
+        return (("www-authenticate", "Bearer"),)
+    after = error.retry_s if isinstance(error, Overloaded) else int(error.status == HTTPStatus.SERVICE_UNAVAILABLE)
+    return (("retry-after", str(after)),) if after else ()
 
 
 def json(status: int, value: Any, frames: Sequence[bytes] = ()) -> Reply:

@@ -18,6 +18,8 @@ from holdfast.http.reader import Limits, Meter, Reader, Request
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from holdfast.errors import HoldfastError
+
 __all__ = ["Connection", "Held", "Port", "encode"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -74,6 +76,7 @@ class Connection(asyncio.Protocol):
         self._ending = False
         self._paused = False
         self._writable = True
+        self._resting = False
         self._since = port.now
 
     # ------------------------------------------------------------------------------------------ the transport calls
@@ -126,12 +129,16 @@ class Connection(asyncio.Protocol):
     def _working(self) -> bool:
         return bool(self._reader.inbox or self._asked or self._held or self._taken)
 
+    @property
+    def _held_up(self) -> bool:
+        return self._resting or self._asked is not None
+
     def _turn(self) -> None:
         """Take requests in order, a burst at most; then others have a turn."""
         self._turning = False
         inbox = self._reader.inbox
         left = self._port.limits.burst
-        while inbox and self._writable and not self._asked and self._taken < self._port.limits.waiting:
+        while inbox and self._writable and not self._held_up and self._taken < self._port.limits.waiting:
             if not left:
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -160,7 +167,16 @@ class Connection(asyncio.Protocol):
         reader.answered(asked)
         if self._port.draining and not reader.inbox and not reader.midway:
             asked.keep, reader.deaf = False, True
+        if reply.rest_s:
+            self._resting = True
+            asyncio.get_running_loop().call_later(reply.rest_s, self._rested)
         self._hold(Held(reply, asked.keep, asked.method == "HEAD", asked.old))
+
+    def _rested(self) -> None:
+        """It was told to come again about now."""
+        self._resting = False
+        if not self._turning:
+            self._turn()
 
     def _hold(self, held: Held) -> None:
         self._held.append(held)
@@ -169,7 +185,7 @@ class Connection(asyncio.Protocol):
 
     def _throttle(self) -> None:
         """Read on only while there is room for what comes."""
-        pause = not self._writable or len(self._reader.inbox) >= self._port.limits.waiting
+        pause = not self._writable or self._resting or len(self._reader.inbox) >= self._port.limits.waiting
         if self._transport is not None and not self._ending and pause != self._paused:
             self._paused = pause
             if pause:
@@ -212,7 +228,7 @@ class Connection(asyncio.Protocol):
         self._since = self._port.now
         if self._paused:
             self._transport.resume_reading()
-        if self._reader.cut_short:
+        if self._reader.cut_short and self._transport.can_write_eof():
             self._transport.write_eof()
         else:
             self._transport.close()
@@ -234,10 +250,20 @@ class Connection(asyncio.Protocol):
         elif waited >= limits.idle_s or (self._port.draining and waited > 0):
             self._end()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is asked."""
+        return self._transport is not None and not (self._ending or self._working or self._reader.midway)
+
     def drain(self) -> None:
         """Close now if nothing is asked; else with the last answer."""
-        if self._transport is not None and not (self._ending or self._working or self._reader.midway):
+        if self.idle:
             self._end()
+
+    def refuse(self, error: HoldfastError) -> None:
+        """Tell this client why it cannot stay."""
+        self._reader.refuse(error)
+        self._turn()
 
     def cut(self) -> None:
         """The grace is over."""

@@ -30,7 +30,7 @@ from holdfast.serve.answers import Answered, answer
 from holdfast.serve.clock import Clock
 from holdfast.serve.codecs import Codec
 from holdfast.serve.metrics import Metrics
-from holdfast.serve.plan import LoadedDeployment, LoadedPlan, LoadedRoute
+from holdfast.serve.plan import LoadedDeployment, LoadedPlan, LoadedRoute, which
 from holdfast.serve.records import record
 from holdfast.serve.router import pick, sticky_key
 
@@ -92,6 +92,7 @@ def predict(
     headers: Mapping[str, str],
     plan: LoadedPlan,
     state: ServeState,
+    charge: Callable[[int], None] | None = None,
 ) -> Answer:
     """Answer one request.
 
@@ -103,6 +104,7 @@ def predict(
         headers: lower-case names.
         plan: who answers.
         state: of this process.
+        charge: is told the number of rows before the model is asked; refuses by raising.
     """
     began = time.perf_counter_ns()
     wall = state.clock.now()
@@ -114,6 +116,8 @@ def predict(
             deployment, version, headers, request, lambda layout: codec.decode(body, headers, layout, state.max_rows)
         )
         batch = payload.batch
+        if charge is not None:
+            charge(batch.rows)
         clock = state.clock.receive(name, batch.times, wall, chosen.release.timestamp)
         found = answer(name, chosen, batch, request=request, client_id=payload.client_id)
         told, said = codec.encode(found, payload)
@@ -173,19 +177,19 @@ def metadata(name: str, version: str | None, plan: LoadedPlan) -> dict[str, Any]
 
 
 def ready(name: str, version: str | None, plan: LoadedPlan) -> dict[str, Any]:
-    """That a deployment answers; raises NotFound if it doesn't: whatever a plan holds is loaded and was tried."""
-    deployment = plan.deployment(name)
+    """That a deployment answers; raises NotFound if it doesn't: whatever a plan holds was tried when it was deployed."""
+    tracks = plan.tracks(name)
     if version:
-        deployment.version(version)
+        which(name, version, tracks)
     return {"name": name, "ready": True}
 
 
 def index(plan: LoadedPlan) -> list[dict[str, str]]:
     """The model repository extension's list: every deployment's releases."""
     return [
-        {"name": name, "version": route.release.digest, "state": "READY", "reason": route.track}
-        for name, deployment in sorted(plan.deployments.items())
-        for route in deployment.routes
+        {"name": name, "version": digest, "state": "READY", "reason": track}
+        for name in sorted(plan.deployments)
+        for digest, track in plan.tracks(name)
     ]
 
 

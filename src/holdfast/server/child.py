@@ -10,15 +10,28 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from holdfast.config import Settings
+from holdfast.config import Serve, Settings
 from holdfast.errors import ServeError, UsageError
 from holdfast.workspace import Workspace
 
-__all__ = ["Assignment", "address", "assigned", "listen", "note", "on_orphaned", "reserve", "start"]
+__all__ = [
+    "LOOPBACK",
+    "Assignment",
+    "address",
+    "assigned",
+    "control_host",
+    "listen",
+    "note",
+    "on_orphaned",
+    "reserve",
+    "start",
+]
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,14 +84,19 @@ def on_orphaned(then: Callable[[], None]) -> None:
     threading.Thread(target=wait, daemon=True, name="orphaned").start()
 
 
-def listen(host: str, port: int, *, what: str, setting: str, shared: bool = False) -> socket.socket:
+def listen(
+    host: str, port: int, *, what: str, setting: str, shared: bool = False, guarded: bool = False
+) -> socket.socket:
     """A listening socket; `shared` lets several processes listen on the same port (SO_REUSEPORT).
 
-    Raises ServeError naming the port if it is taken, UsageError for an address that others could reach.
+    Raises ServeError naming the port if it is taken, UsageError for an address that others could reach if it is not
+    `guarded`: if whoever asks there needs no key.
     """
-    if host not in {"127.0.0.1", "::1", "localhost"}:
+    if not (guarded or host in LOOPBACK):
         raise UsageError(
-            f"'{host}' can be reached from outside, and nothing asks for keys yet", "--host", "listen on 127.0.0.1"
+            f"'{host}' can be reached from outside, and nobody is asked for a key",
+            "--host",
+            'set [serve] keys = "required" and make keys (holdfast keys create), or listen on 127.0.0.1',
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -98,17 +116,22 @@ def listen(host: str, port: int, *, what: str, setting: str, shared: bool = Fals
     return listener
 
 
-def reserve(host: str, port: int, *, what: str, setting: str) -> socket.socket:
+def reserve(host: str, port: int, *, what: str, setting: str, guarded: bool = False) -> socket.socket:
     """A port that workers open for themselves (SO_REUSEPORT): bound, so that it stays ours, and nobody listens here.
 
     Raises like `listen`.
     """
-    with listen(host, port, what=what, setting=setting) as first:  # whether it is free
+    with listen(host, port, what=what, setting=setting, guarded=guarded) as first:  # whether it is free
         port, family = first.getsockname()[1], first.family
     held = socket.socket(family, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     held.bind((host, port))
     return held
+
+
+def control_host(settings: Serve) -> str:
+    """Where the control port listens: it knows no keys, so it stays on this machine wherever the inference port goes."""
+    return settings.host if settings.host in LOOPBACK else "127.0.0.1"
 
 
 def address(listener: socket.socket, scheme: str = "http://") -> str:

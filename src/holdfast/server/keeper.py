@@ -36,7 +36,7 @@ from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.counts import fleets, unsettled
-from holdfast.server.child import address, assigned, listen, note, on_orphaned
+from holdfast.server.child import address, assigned, control_host, listen, note, on_orphaned
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
@@ -181,7 +181,7 @@ class _Loop(threading.Thread):
 def run_alone(workspace: Workspace, *, ready: Callable[[str], None]) -> None:
     """The keeper and its control port without serving processes, until Ctrl-C; `ready(address)` once it answers."""
     settings = workspace.settings.serve
-    listener = listen(settings.host, settings.control_port, what="control", setting="--control-port")
+    listener = listen(control_host(settings), settings.control_port, what="control", setting="--control-port")
     ready(address(listener))
     _run(workspace, listener, f"http://{settings.host}:{settings.port}")
 

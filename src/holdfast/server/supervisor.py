@@ -19,10 +19,12 @@ from typing import Final
 
 import msgspec
 
+from holdfast.access import publish as publish_keys
 from holdfast.decide.publish import publish
 from holdfast.errors import ServeError
 from holdfast.rpc.port import require
-from holdfast.server.child import Assignment, address, listen, note, reserve, start
+from holdfast.server.access import certificate
+from holdfast.server.child import LOOPBACK, Assignment, address, control_host, listen, note, reserve, start
 from holdfast.server.fleet import Fleet
 from holdfast.workspace import Workspace
 
@@ -40,10 +42,14 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mappin
     """Run until SIGTERM or Ctrl-C; `ready` is called with the addresses of the ports, by name, once all answer."""
     settings = workspace.settings.serve
     count = max(settings.workers, 1)
-    control = listen(settings.host, settings.control_port, what="control", setting="--control-port")
-    inference = _inference_sockets(settings.host, settings.port, count)
-    grpc = _grpc_socket(settings.host, settings.grpc_port)
+    certificate(settings, workspace.folder)  # what is wrong with it is told here, once
+    guarded = settings.keys == "required"
+    inference = _inference_sockets(settings.host, settings.port, count, guarded=guarded)
+    control = listen(control_host(settings), settings.control_port, what="control", setting="--control-port")
+    grpc = _grpc_socket(settings.host, settings.grpc_port, guarded=guarded)
+    _tell_risks(workspace)
     publish(workspace.database, workspace.run)
+    publish_keys(workspace.database, workspace.run)
     (workspace.run / "keeper.json").unlink(missing_ok=True)  # of a keeper that was killed
     told = Assignment(
         folder=str(workspace.folder),
@@ -51,7 +57,7 @@ def serve(workspace: Workspace, *, replay: bool = False, ready: Callable[[Mappin
         name="",
         fd=-1,
         replay=replay,
-        inference=address(inference[0]),
+        inference=address(inference[0], "https://" if settings.tls_cert else "http://"),
         control=address(control),
         grpc=address(grpc, "") if grpc else "",
     )
@@ -135,22 +141,38 @@ class _Child:
         return self._run / "workers" / f"{self.name}-{pid}.json" if self.name != KEEPER else self._run / "keeper.json"
 
 
-def _inference_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+def _tell_risks(workspace: Workspace) -> None:
+    """What the owner should know before others can reach the port."""
+    settings = workspace.settings.serve
+    if settings.host in LOOPBACK:
+        return
+    with workspace.database.begin() as stores:
+        if not any(key.standing(time.time_ns() // 1000) == "good" for key in stores.keys.all()):
+            sys.stderr.write(
+                "nobody can ask yet: there is no key\n  next: holdfast keys create NAME --for DEPLOYMENT\n"
+            )
+    if not settings.tls_cert:
+        sys.stderr.write(
+            "keys travel unencrypted to this port: set [serve] tls_cert, or let only a proxy with TLS reach it\n"
+        )
+
+
+def _inference_sockets(host: str, port: int, count: int, *, guarded: bool) -> list[socket.socket]:
     """One listening socket per worker on one port; the first attempt, unshared, finds out whether it is free."""
-    first = listen(host, port, what="inference", setting="--port")
+    first = listen(host, port, what="inference", setting="--port", guarded=guarded)
     if count == 1:
         return [first]
     port = first.getsockname()[1]
     first.close()
-    return [listen(host, port, what="inference", setting="--port", shared=True) for _ in range(count)]
+    return [listen(host, port, what="inference", setting="--port", shared=True, guarded=guarded) for _ in range(count)]
 
 
-def _grpc_socket(host: str, port: int) -> socket.socket | None:
+def _grpc_socket(host: str, port: int, *, guarded: bool) -> socket.socket | None:
     """Keeps the gRPC port for the workers, if there is to be one."""
     if port < 0:
         return None
     require()
-    return reserve(host, port, what="gRPC", setting="--grpc-port")
+    return reserve(host, port, what="gRPC", setting="--grpc-port", guarded=guarded)
 
 
 def _answers(grpc: str) -> bool:

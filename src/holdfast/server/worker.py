@@ -13,6 +13,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import uvloop
 
@@ -29,14 +31,23 @@ from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
 from holdfast.serve.dataplane import ServeState
+from holdfast.serve.lane import Lane
 from holdfast.serve.metrics import Metrics, Place
-from holdfast.serve.plan import NOTHING, LoadedPlan, load
+from holdfast.serve.plan import NOTHING, LoadedPlan, LoadedRelease, load, open_loaded
 from holdfast.serve.records import hash_key
+from holdfast.serve.shelf import Shelf, ShelfState
+from holdfast.server.access import admission, certificate, host_names
 from holdfast.server.child import Assignment, assigned, on_orphaned
 from holdfast.server.fleet import Fleet
 from holdfast.server.follow import Follower
 from holdfast.server.intake import Intake
 from holdfast.workspace import Workspace
+
+if TYPE_CHECKING:
+    from holdfast.rpc.port import RpcPort
+    from holdfast.rpc.service import Service
+
+ACCESS_S: Final = 0.25
 
 
 class _Worker:
@@ -52,6 +63,7 @@ class _Worker:
             body=int(settings.serve.max_body_mb * (1 << 20)),
             idle_s=settings.serve.idle_timeout_s,
             request_s=settings.serve.request_timeout_s,
+            connections=settings.serve.max_connections,
         )
         clock = Clock(replay=told.replay)
         durable = settings.log.durability == "machine"
@@ -68,18 +80,29 @@ class _Worker:
         fleet = Fleet.joined(workspace.run, os.getppid(), int(told.name.removeprefix("w")))
         self._metrics = Metrics(told.name, Place(fleet.folder, workspace.log, self._writer.name))
         secret = hash_key(workspace.keys)
+        self._state = ServeState(
+            clock=clock,
+            metrics=self._metrics,
+            max_rows=settings.serve.max_rows,
+            hash_key=secret,
+        )
+        self._certificate = certificate(settings.serve, workspace.folder)
+        self._admission = admission(settings.serve, workspace.run, workspace.keys, told.name)
+        self._lane = Lane(settings.serve.queue_ms / 1e3)
+        self._grpc = told.grpc
+        self._service: Service | None = None
         self._app = App(
             plan=self._plan,
-            state=ServeState(
-                clock=clock,
-                metrics=self._metrics,
-                max_rows=settings.serve.max_rows,
-                hash_key=secret,
-            ),
+            state=self._state,
             label=Intake(self._contract, clock.at, max_rows=settings.serve.max_rows, hash_key=secret),
             control=told.control,
+            hosts=host_names(settings.serve),
             max_body=self._limits.body,
+            admission=self._admission,
+            lane=self._lane,
         )
+        budget = settings.serve.model_memory_mb
+        self._shelf = Shelf(self._opened, int(budget * (1 << 20)), self._shelved) if budget > 0 else None
         self._follower = Follower(
             workspace.run, fleet, load=self._load, swap=self._swap, name=told.name, port=listener.getsockname()[1]
         )
@@ -87,20 +110,48 @@ class _Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Answer until `stop`; then drain."""
         await self._follower.start()
-        port = await serve(self._listener, self._handle, self._journal.commit, self._limits)
+        tls = self._certificate.context if self._certificate else None
+        port = await serve(self._listener, self._handle, self._journal.commit, self._limits, tls)
+        rpc = await self._open_rpc() if self._grpc else None
         # What is loaded stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
-        following = asyncio.create_task(self._follower.follow())
+        following = [asyncio.create_task(self._follower.follow()), asyncio.create_task(self._look_after_access())]
         await stop.wait()
-        following.cancel()
+        for task in following:
+            task.cancel()
         self._follower.leave()
-        await self._end(port)
+        await self._end(port, rpc)
 
-    async def _end(self, port: InferencePort) -> None:
+    async def _look_after_access(self) -> None:
+        """New and revoked keys, renewed certificates."""
+        while True:
+            await asyncio.sleep(ACCESS_S)
+            self._admission.refresh()
+            if self._certificate:
+                self._certificate.refresh()
+
+    async def _open_rpc(self) -> RpcPort:
+        """The gRPC port; its libraries are imported only where somebody wants it."""
+        from holdfast.rpc.port import serve as serve_rpc
+        from holdfast.rpc.service import Service
+
+        self._service = Service(
+            plan=self._plan,
+            state=self._state,
+            admission=self._admission,
+            lane=self._lane,
+            commit=self._journal.commit,
+            look=self._follower.look,
+        )
+        return await serve_rpc(self._grpc, self._service, max_message=self._limits.body, idle_s=self._limits.idle_s)
+
+    async def _end(self, port: InferencePort, rpc: RpcPort | None) -> None:
         self._app.draining = True
-        await port.drain()
+        await asyncio.gather(port.drain(), *([rpc.drain()] if rpc else []))
         self._app.close()
+        if self._shelf is not None:
+            self._shelf.close()
         self._journal.close()
 
     def _appended(self, frames: Sequence[bytes], counts: LogCounts) -> None:
@@ -117,7 +168,19 @@ class _Worker:
         return self._app.handle(request, later)
 
     def _load(self, plan: Plan, loaded: Sequence[LoadedPlan]) -> LoadedPlan:
+        if self._shelf is not None:
+            return self._shelf.plan(plan, loaded)
         return load(plan, self._release, self._workspace.runtime, loaded)
+
+    def _opened(self, digest: str) -> tuple[LoadedRelease, Path]:
+        release = self._release(digest)
+        return open_loaded(release, self._workspace.runtime), release.model
+
+    def _shelved(self, now: ShelfState) -> None:
+        self._metrics.gauge("models_loaded", now.models)
+        self._metrics.gauge("model_memory_bytes", now.bytes)
+        self._metrics.add("model_loads_total")
+        self._metrics.add("model_evictions_total", by=now.evictions)
 
     def _release(self, digest: str) -> Release:
         return open_release(self._workspace.releases / digest, self._trusted)
@@ -129,6 +192,8 @@ class _Worker:
         self._plan = plan
         self._metrics.following(plan.generation)
         self._app.follow(plan)
+        if self._service is not None:
+            self._service.follow(plan)
 
 
 async def _serve(told: Assignment) -> None:

@@ -6,16 +6,18 @@ asked to come again after some minutes, so that a restarted worker gets its shar
 
 from __future__ import annotations
 
+import asyncio
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from holdfast.errors import MissingExtra, ServeError
+from holdfast.errors import HoldfastError, MalformedRequest, MissingExtra, ServeError, TooLate
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from holdfast.rpc.service import Service
+    from holdfast.rpc.service import Handler, Service
 
 __all__ = ["RpcPort", "require", "serve"]
 
@@ -55,7 +57,13 @@ class RpcPort:
 
 
 async def serve(
-    address: str, service: Service, *, max_message: int, idle_s: float, tls: tuple[Path, Path] | None = None
+    address: str,
+    service: Service,
+    *,
+    max_message: int,
+    idle_s: float,
+    request_s: float,
+    tls: tuple[Path, Path] | None = None,
 ) -> RpcPort:
     """Answer on `host:port` from now on, until `drain()`.
 
@@ -64,6 +72,7 @@ async def serve(
         service: answers.
         max_message: bytes of one message, also unpacked; more is refused as RESOURCE_EXHAUSTED.
         idle_s: a connection without calls is closed after so long.
+        request_s: a call whose message is not complete by then is refused.
         tls: files of the certificate and of its key; None: plain.
     """
     require()
@@ -89,7 +98,10 @@ async def serve(
         ],
         maximum_concurrent_rpcs=CALLS,
     )
-    calls = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in service.calls.items()}
+    calls = {
+        name: grpc.stream_unary_rpc_method_handler(_within(request_s, handler))
+        for name, handler in service.calls.items()
+    }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
     doctor = health.aio.HealthServicer()
     for name in ("", SERVICE):
@@ -104,3 +116,24 @@ async def serve(
         raise ServeError(f"the gRPC port cannot be used: {bad}", address, "choose another with --grpc-port") from None
     await server.start()
     return RpcPort(server, doctor, service)
+
+
+def _within(seconds: float, handler: Handler) -> Callable[[Any, Any], Awaitable[bytes]]:
+    """The handler, its message read by us: who begins to send and does not end would otherwise hold a place for ever."""
+    from holdfast.rpc.statuses import status_of
+
+    async def handle(_: Any, context: Any) -> bytes:
+        bad: HoldfastError
+        try:
+            async with asyncio.timeout(seconds):
+                body = await context.read()
+        except TimeoutError:
+            bad = TooLate(f"the message was not complete after {seconds:g} s", next_step="send it faster")
+        else:
+            if isinstance(body, bytes):
+                return await handler(body, context)
+            bad = MalformedRequest("the call came without a message", next_step="send one")
+        await context.abort(*status_of(bad))
+        raise AssertionError("abort raises")
+
+    return handle

@@ -12,7 +12,7 @@ from holdfast.serve.budgets import Budgets
 from holdfast.serve.guards import Admission
 from holdfast.serve.load import Load
 
-__all__ = ["admission", "certificate", "host_names"]
+__all__ = ["admission", "certificate", "host_names", "tls_files"]
 
 BUDGETS = "budgets"
 
@@ -37,6 +37,12 @@ def host_names(settings: Serve) -> frozenset[str] | None:
 
 def certificate(settings: Serve, folder: Path) -> Certificate | None:
     """None for plain HTTP. Paths are relative to the workspace's folder."""
+    files = tls_files(settings, folder)
+    return Certificate(*files) if files else None
+
+
+def tls_files(settings: Serve, folder: Path) -> tuple[Path, Path] | None:
+    """Where certificate and key stand, which may be one file; None without TLS."""
     if not settings.tls_cert:
         return None
-    return Certificate(folder / settings.tls_cert, folder / settings.tls_key if settings.tls_key else None)
+    return folder / settings.tls_cert, folder / (settings.tls_key or settings.tls_cert)

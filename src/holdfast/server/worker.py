@@ -36,7 +36,7 @@ from holdfast.serve.metrics import Metrics, Place
 from holdfast.serve.plan import NOTHING, LoadedPlan, LoadedRelease, load, open_loaded
 from holdfast.serve.records import hash_key
 from holdfast.serve.shelf import Shelf, ShelfState
-from holdfast.server.access import admission, certificate, host_names
+from holdfast.server.access import admission, certificate, host_names, tls_files
 from holdfast.server.child import Assignment, assigned, on_orphaned
 from holdfast.server.fleet import Fleet
 from holdfast.server.follow import Follower
@@ -144,7 +144,15 @@ class _Worker:
             commit=self._journal.commit,
             look=self._follower.look,
         )
-        return await serve_rpc(self._grpc, self._service, max_message=self._limits.body, idle_s=self._limits.idle_s)
+        limits = self._limits
+        return await serve_rpc(
+            self._grpc,
+            self._service,
+            max_message=limits.body,
+            idle_s=limits.idle_s,
+            request_s=limits.request_s,
+            tls=tls_files(self._workspace.settings.serve, self._workspace.folder),
+        )
 
     async def _end(self, port: InferencePort, rpc: RpcPort | None) -> None:
         self._app.draining = True

@@ -44,7 +44,7 @@ class Door:
         self.service = Service(
             plan=plan, state=state, admission=self.admission, lane=self.lane, commit=self._commit, look=self.look
         )
-        return await serve(self.address, self.service, max_message=LIMIT, idle_s=60.0, tls=tls)
+        return await serve(self.address, self.service, max_message=LIMIT, idle_s=60.0, request_s=0.5, tls=tls)
 
     def look(self) -> None:
         self.looked += 1

@@ -1,5 +1,6 @@
 """Every call, by a client that we did not write (Triton's) and by one that sends whatever it likes."""
 
+import threading
 import time
 
 import grpc
@@ -271,6 +272,22 @@ class TestRaw:
         with pytest.raises(grpc.RpcError) as refused:
             raw(channel, bytes(LIMIT + 1), compression=packing)
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    def test_who_begins_to_send_and_does_not_end_is_let_go(self, channel):
+        wait = threading.Event()
+
+        def slowly():
+            wait.wait(10)
+            yield from ()
+
+        call = channel.stream_unary(f"/{SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError, match=r"not complete after 0\.5 s") as refused:
+            call(slowly(), timeout=10)
+        wait.set()
+        assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        with pytest.raises(grpc.RpcError, match="without a message") as empty:
+            call(iter(()), timeout=10)
+        assert empty.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
     def test_headers_are_bounded(self, channel):
         with pytest.raises(grpc.RpcError) as refused:

@@ -62,7 +62,9 @@ class Meter:
 class Request:
     """A complete request. Header names are lower case; repeated ones are joined by commas."""
 
-    __slots__ = ("body", "headers", "keep", "method", "old", "target")
+    __slots__ = ("body", "client", "headers", "keep", "method", "old", "target")
+    client: str
+    """Address it came from; the connection says it."""
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class Reader:
         self._target = b""
         self._lines: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] = {}
-        self._head = 0  # bytes of complete lines
+        self._version = "1.1"
         self._unfinished = 0  # bytes fed while the head was not complete
         self._chunks: list[bytes] = []
         self._size = 0
@@ -153,19 +155,17 @@ class Reader:
         self._phase = "head"
         self._target = b""
         self._lines = []
-        self._head = self._unfinished = self._size = 0
+        self._unfinished = self._size = 0
         self._chunks = []
 
     def on_url(self, part: bytes) -> None:
         """The target, maybe in parts."""
         self._target += part
-        self._head += len(part)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; trailers, which come behind the body, are nobody's."""
         if self._phase == "head":
             self._lines.append((name, value))
-            self._head += len(name) + len(value) + 4
 
     def on_headers_complete(self) -> None:
         """Refuse what need not be read on."""
@@ -174,13 +174,14 @@ class Reader:
             self._offers = True
         elif not self.deaf:
             headers: dict[str, str] = {}
-            self._headers, hosts = headers, 0
+            self._headers, hosts, head = headers, 0, len(self._target)
             for raw, value in self._lines:
+                head += len(raw) + len(value) + 4
                 name = _NAMES.get(raw) or raw.decode("latin-1").lower()
                 text = value.decode("latin-1")
                 hosts += name == "host"
                 headers[name] = f"{headers[name]}, {text}" if name in headers else text
-            wrong = self._wrong(headers, hosts)
+            wrong = self._wrong(headers, hosts, head)
             if wrong:
                 self.refuse(wrong)
             elif "expect" in headers:
@@ -211,7 +212,7 @@ class Reader:
         self._size = 0
         parser = self._parser
         keep = parser.should_keep_alive()
-        old = parser.get_http_version() == "1.0"
+        old = self._version == "1.0"
         method = _METHODS.get(parser.get_method()) or parser.get_method().decode("latin-1")
         self.inbox.append(Request(method, self._target.decode("latin-1"), self._headers, body, keep=keep, old=old))
         self.deaf = not keep
@@ -260,11 +261,11 @@ class Reader:
         self._feed(b"".join([*head, b"\r\n"]))
         self._feed(memoryview(data)[rest:])
 
-    def _wrong(self, headers: dict[str, str], hosts: int) -> HoldfastError | None:
-        """What is wrong with a complete head that names its host so many times."""
+    def _wrong(self, headers: dict[str, str], hosts: int, head: int) -> HoldfastError | None:
+        """What is wrong with a complete head of so many bytes that names its host so many times."""
         limits = self._limits
-        version = self._parser.get_http_version()
-        if self._head > limits.head:
+        self._version = version = self._parser.get_http_version()
+        if head > limits.head:
             return HeadTooLarge(limits.head)
         if version not in {"1.1", "1.0"}:
             return Refused(f"HTTP/{version} is not spoken here", status=HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)

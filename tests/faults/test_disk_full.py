@@ -18,6 +18,7 @@ from holdfast.predictions.compact import count
 from holdfast.predictions.journal import Journal
 from holdfast.predictions.log import Writer, encode, read, segments
 from holdfast.predictions.windows import recipe
+from holdfast.status.sources import log_state
 
 pytestmark = pytest.mark.integration
 RECIPES = {RELEASE: recipe(CONTRACT, profile())}.get
@@ -149,6 +150,10 @@ def test_a_server_without_space(small_disk, monkeypatch: pytest.MonkeyPatch, pol
             statuses = [ask().status_code for _ in range(60)]
             assert metric("log_full") == 1
             assert metric("log_unlogged_total" if policy == "serve" else "log_refused_total") >= 30
+            with home.database.begin() as stores:
+                seen = log_state(stores, home.run)
+            assert seen.full
+            assert (seen.unlogged > 30, seen.refused > 30) == (policy == "serve", policy == "refuse")
             time.sleep(2.5)  # the keeper's turn to find no space
             assert ask().status_code == (200 if policy == "serve" else 503)
             (home.folder / "filler").unlink()

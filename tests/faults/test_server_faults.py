@@ -13,6 +13,7 @@ import pytest
 from tests.faults.town import Server, town
 
 from holdfast.predictions.log import WAL, read, segments
+from holdfast.status.sources import log_state
 from holdfast.workspace import Workspace
 
 
@@ -34,6 +35,13 @@ def logged(log: Path) -> list[str]:
     """Prediction ids in the write-ahead log."""
     found = [entry.record for segment in segments(log) for entry in read(segment, complete=True).entries]
     return [f"{record.request}-{row}" for record in found if hasattr(record, "outputs") for row in range(record.rows)]
+
+
+def wait_for(there) -> None:
+    deadline = time.monotonic() + 30
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def ask(client: httpx.Client, server: Server, area: float = 2.0) -> httpx.Response:
@@ -63,6 +71,10 @@ def test_kill_9_in_mid_traffic_loses_no_acknowledged_prediction(workspace: Path,
                 acknowledged += ids_of(answer)
     assert len(acknowledged) == len(set(acknowledged))
     assert len(acknowledged) >= 6 * 23
+    home.log.joinpath(WAL, "w9-0-0").mkdir()
+    home.log.joinpath(WAL, "w9-0-0", "00000001.wal").write_bytes(b"torn")
+    with httpx.Client(timeout=30) as client:
+        wait_for(lambda: "log_damaged_total 1" in client.get(f"{server.inference}/metrics").text)
     code, said = server.stop()
     assert "signal SIGKILL" in said
     found = [*logged(home.log), *archived(home)]
@@ -72,6 +84,7 @@ def test_kill_9_in_mid_traffic_loses_no_acknowledged_prediction(workspace: Path,
     assert code == 0
     with home.database.begin() as stores:
         windows = stores.windows.read("town", stores.deployments.get("town").live, "windows")
+        assert log_state(stores, home.run).damaged == 1
     assert sum(w.rows for w in windows) == len(found), "the keeper's last pass counted everything"
 
 

@@ -13,6 +13,7 @@ from holdfast.core.names import short
 if TYPE_CHECKING:
     from holdfast.core.alarm import Alarm
     from holdfast.status import Row
+    from holdfast.status.values import LogState
 
 __all__ = ["alarms", "monitor", "status"]
 
@@ -124,6 +125,7 @@ def status(ctx: click.Context, name: str | None, watch: bool, as_json: bool) -> 
             else:
                 where = f"serving at {seen.server.inference}" if seen.server.running else "no server is running"
                 _many(seen.deployments, where)
+                _log(seen.log)
         if not watch:
             return
         time.sleep(2.0)
@@ -155,6 +157,19 @@ def _many(rows: tuple[Row, ...], where: str) -> None:
         if row.state != "ok":
             out().print(f"{row.name} is '{row.state}': {row.reason}", markup=False)
     note(where)
+
+
+def _log(log: LogState) -> None:
+    """Only what is wrong with it."""
+    if log.full:
+        note("the disk is full: the prediction log cannot be written")
+    for number, what in (
+        (log.unlogged, "requests were answered and not logged, since the disk was full"),
+        (log.refused, "requests were refused, since they could not be logged"),
+        (log.damaged, "torn or damaged stretches of the log were passed over; a killed process leaves one"),
+    ):
+        if number:
+            note(f"{number:,} {what}")
 
 
 def _error(row: Row) -> str:

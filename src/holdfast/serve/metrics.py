@@ -65,6 +65,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "model_evictions_total": Family("Models that had to go so that others could be loaded."),
     "log_unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
     "log_refused_total": Family("Requests not answered, since they could not be logged."),
+    "log_damaged_total": Family("Torn or damaged stretches of the prediction log that were passed over."),
     "log_full": Family("Whether the newest write found the disk full.", gauge=True),
     "models_loaded": Family("Models that are open, where there is a memory budget.", gauge=True),
     "model_memory_bytes": Family("Memory that open models take, where there is a budget.", gauge=True),
@@ -125,6 +126,9 @@ class Metrics:
         path = place and place.folder / f"{worker}{SUFFIX}"
         self._book = Book(worker, place.writer if place else "", path)
         self._values = self._book.values
+        for family, told in FAMILIES.items():  # on a full disk the file could not grow for them any more
+            if not told.labels and (not told.gauge or family == "log_full"):
+                self._book.start((family,))
         self._bytes = self._book.start(("log_bytes_total",))
         self._answered: dict[tuple[str, str], int] = {}
         self._position = (0, 0)

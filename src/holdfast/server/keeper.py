@@ -35,7 +35,8 @@ from holdfast.predictions.tidy import tidy
 from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.release.trust import trusted_keys
-from holdfast.serve.counts import fleets, unsettled
+from holdfast.serve.counts import FLEET, fleets, unsettled
+from holdfast.serve.metrics import Metrics, Place
 from holdfast.server.child import address, assigned, control_host, listen, note, on_orphaned
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
@@ -142,8 +143,9 @@ class Keeper:
 class _Loop(threading.Thread):
     """Passes at an interval, until stopped; a pass that fails is told once and tried again."""
 
-    def __init__(self, keeper: Keeper, workspace: Workspace) -> None:
+    def __init__(self, keeper: Keeper, workspace: Workspace, metrics: Metrics) -> None:
         super().__init__(name="keeper", daemon=True)
+        self._metrics = metrics
         self._keeper = keeper
         self._workspace = workspace
         self._ended = threading.Event()
@@ -158,7 +160,9 @@ class _Loop(threading.Thread):
     def step(self) -> None:
         said = ""
         try:
-            self._keeper.catch_up(wait_s=0.0)
+            counted = self._keeper.catch_up(wait_s=0.0).counted
+            if counted.damaged:
+                self._metrics.add("log_damaged_total", by=counted.damaged)
         except Conflict:  # another keeper is at it: as good as our own pass
             pass
         except HoldfastError as bad:
@@ -183,7 +187,7 @@ def run_alone(workspace: Workspace, *, ready: Callable[[str], None]) -> None:
     settings = workspace.settings.serve
     listener = listen(control_host(settings), settings.control_port, what="control", setting="--control-port")
     ready(address(listener))
-    _run(workspace, listener, f"http://{settings.host}:{settings.port}")
+    _run(workspace, listener, f"http://{settings.host}:{settings.port}", Metrics())
 
 
 def main() -> None:
@@ -193,10 +197,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     on_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM))
-    _run(told.workspace, socket.socket(fileno=told.fd), told.inference)
+    workspace = told.workspace
+    metrics = Metrics(told.name, Place(workspace.run / f"{FLEET}{os.getppid()}", workspace.log, writer=""))
+    _run(workspace, socket.socket(fileno=told.fd), told.inference, metrics)
 
 
-def _run(workspace: Workspace, listener: socket.socket, inference: str) -> None:
+def _run(workspace: Workspace, listener: socket.socket, inference: str, metrics: Metrics) -> None:
     import uvicorn
 
     # Decoded records are many and hold no cycles: look for garbage rarely.
@@ -213,7 +219,7 @@ def _run(workspace: Workspace, listener: socket.socket, inference: str) -> None:
         keeper=keeper,
     )
     doors = application([*api_routes(site), *console_routes(site)], error_page)
-    loop = _Loop(keeper, workspace)
+    loop = _Loop(keeper, workspace, metrics)
     loop.start()
     try:
         config = uvicorn.Config(doors, log_level="warning", access_log=False, lifespan="off")

@@ -16,7 +16,7 @@ from holdfast.monitor.watch import Progress
 from holdfast.predictions.compact import clock
 from holdfast.stats.calibration import MIN_WINDOWS
 from holdfast.status import series
-from holdfast.status.sources import answering, disk_bytes, server
+from holdfast.status.sources import answering, disk_bytes, log_state, server
 from holdfast.status.values import LabelCounts, Latency, Monitoring, Overview, ReleaseSummary, Row, Server, State
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def overview(sources: Sources, now: int) -> Overview:
     serving = server(sources.run)
     with sources.database.begin() as stores:
         states = [read_state(stores, d, now) for d in stores.deployments.all()]
+        log = log_state(stores, sources.run)
     rows = tuple(row_of(sources, state, serving) for state in states)
-    return Overview(at=now, server=serving, deployments=rows)
+    return Overview(at=now, server=serving, log=log, deployments=rows)
 
 
 def release_summaries(sources: Sources) -> list[ReleaseSummary]:

@@ -10,7 +10,8 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from holdfast.decide.publish import workers
-from holdfast.status.values import Server
+from holdfast.serve.counts import books, fleets, read, total
+from holdfast.status.values import LogState, Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from holdfast.core.release import Manifest
     from holdfast.core.window import Stream, Window
 
-__all__ = ["ReleaseView", "Sources", "answering", "disk_bytes", "server"]
+__all__ = ["ReleaseView", "Sources", "answering", "disk_bytes", "log_state", "server"]
 
 
 class ReleaseView(Protocol):
@@ -92,6 +93,22 @@ def server(run: Path) -> Server:
         keeping=bool(keeping),
         passed=keeping.get("passed"),
         trouble=str(keeping.get("error", "")),
+    )
+
+
+def log_state(stores: Stores, run: Path) -> LogState:
+    """What happened to the log, from the database and the counts of the running processes."""
+    pages = (read(path) for folder in fleets(run) for path in books(folder))
+    counted = total([page.numbers for page in pages if page is not None])
+
+    def number(family: str) -> int:
+        return counted.get((family,), [0])[0]
+
+    return LogState(
+        damaged=stores.cursors.get("damaged"),
+        unlogged=number("log_unlogged_total"),
+        refused=number("log_refused_total"),
+        full=number("log_full") > 0,
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Evidence",
     "LabelCounts",
     "Latency",
+    "LogState",
     "Monitoring",
     "Overview",
     "Performance",
@@ -138,6 +139,19 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Why its newest pass failed; empty if it did not."""
 
 
+class LogState(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the prediction log is whole. What the running server did is counted from its start."""
+
+    damaged: int
+    """Stretches that were torn (by a kill) or damaged and passed over, ever."""
+    unlogged: int
+    """Requests answered although the disk was full: they are in no log."""
+    refused: int
+    """Requests not answered, since they could not be logged."""
+    full: bool
+    """The newest write of some process found the disk full."""
+
+
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """The whole workspace."""
 
@@ -145,6 +159,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     at: int
     """Wall clock."""
     server: Server
+    log: LogState
     deployments: tuple[Row, ...]
 
 

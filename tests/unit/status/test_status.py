@@ -17,8 +17,12 @@ from holdfast.core.deployment import Deployment
 from holdfast.core.profile import DAY
 from holdfast.core.window import Window
 from holdfast.errors import NotFound
+from holdfast.serve.counts import FLEET
+from holdfast.serve.metrics import Metrics, Place
 from holdfast.stats.counts import Counts
 from holdfast.status import series
+from holdfast.status.sources import log_state
+from holdfast.status.values import LogState
 from holdfast.testing import MemoryDatabase
 
 NOW = (houses.DAY0 + 900) * DAY
@@ -226,3 +230,17 @@ def test_error_rates_have_wilson_intervals_and_verdicts():
     assert series.measured(output, events, {"value": 0.1, "low": 0.08, "high": 0.12}).verdict == "as promised"
     assert series.measured(output, events, None).verdict == "no reference"
     assert series.measured(output, [], None) is None
+
+
+def test_the_state_of_the_log_is_summed_over_processes(sources, tmp_path):
+    run = tmp_path / "run"
+    with sources.database.begin() as stores:
+        stores.cursors.set("damaged", 3)
+        assert log_state(stores, run) == LogState(damaged=3, unlogged=0, refused=0, full=False)
+    for name in ("w0", "w1"):
+        metrics = Metrics(name, Place(run / f"{FLEET}{os.getpid()}", tmp_path / "log", ""))
+        metrics.add("log_unlogged_total", by=2)
+        metrics.gauge("log_full", int(name == "w0"))
+    with sources.database.begin() as stores:
+        assert log_state(stores, run) == LogState(damaged=3, unlogged=4, refused=0, full=True)
+        stores.cursors.delete("damaged")

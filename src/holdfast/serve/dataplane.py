@@ -113,7 +113,7 @@ def predict(
     try:
         deployment = plan.deployment(name)
         chosen, payload = _routed(
-            deployment, version, headers, request, lambda layout: codec.decode(body, headers, layout, state.max_rows)
+            deployment, version, headers, request, partial(codec.decode, body, headers), state.max_rows
         )
         batch = payload.batch
         if charge is not None:
@@ -145,7 +145,7 @@ def predict_table(
         began, wall = time.perf_counter_ns(), state.clock.now()
         request = state.new_request(wall)
         try:
-            chosen, payload = _routed(deployment, None, {}, request, partial(_read_table, part))
+            chosen, payload = _routed(deployment, None, {}, request, partial(_read_table, part), CHUNK)
             batch = payload.batch
             clock = state.clock.receive(name, batch.times, wall, chosen.release.timestamp)
             found.append(answer(name, chosen, batch, request=request, client_id=client_id))
@@ -208,19 +208,20 @@ def _routed(
     version: str | None,
     headers: Mapping[str, str],
     request: str,
-    decode: Callable[[Layout], Payload],
+    decode: Callable[[Layout, int], Payload],
+    max_rows: int,
 ) -> tuple[LoadedRoute, Payload]:
     """Who answers, and the rows as its contract reads them. The live contract says what the key is."""
     first = deployment.version(version) if version else deployment.live
-    payload = decode(first.release.layout)
+    payload = decode(first.release.layout, max_rows)
     if not version and deployment.canary is not None:
         chosen = pick(deployment, sticky_key(payload.batch.keys, headers, request))
         if chosen is not first:
-            return chosen, decode(chosen.release.layout)
+            return chosen, decode(chosen.release.layout, max_rows)
     return first, payload
 
 
-def _read_table(part: Table, layout: Layout) -> Payload:
+def _read_table(part: Table, layout: Layout, _: int) -> Payload:
     return Payload(layout.from_table(part))
 
 

@@ -1,5 +1,6 @@
-"""A client that we did not write, `tritonclient[http]`, against a real server over a release of a real scikit-learn model."""
+"""Clients that we did not write, `tritonclient` over HTTP and gRPC, against a real server over a release of a real scikit-learn model."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -9,6 +10,8 @@ import urllib.request
 import numpy as np
 import pandas as pd
 import pytest
+import tritonclient.grpc as rpc
+import tritonclient.grpc.aio as rpc_aio
 import tritonclient.http as triton
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier
@@ -25,8 +28,9 @@ ROWS = 1200
 class Served:
     """A running server, its models and the rows to ask."""
 
-    def __init__(self, address, frame, models, digests):
-        self.address = address
+    def __init__(self, addresses, frame, models, digests):
+        self.address = address = addresses["inference"]
+        self.grpc = addresses["grpc"]
         self.frame = frame
         self.models = models
         self.digests = digests
@@ -72,14 +76,15 @@ def served(tmp_path_factory):
         digests[name] = release.digest
         holdfast_command(folder, "deploy", release.digest, "--as", name)
     server = subprocess.Popen(
-        [sys.executable, "-m", "holdfast", "serve", "--port", "0", "--control-port", "0", "--json"],
+        [sys.executable, "-m", "holdfast", "serve", "--port", "0", "--control-port", "0", "--grpc-port", "0", "--json"],
         cwd=folder,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        address = _printed(server)["inference"]
-        yield Served(address, frame[half:].reset_index(drop=True), {n: m for n, (m, _) in models.items()}, digests)
+        yield Served(
+            _printed(server), frame[half:].reset_index(drop=True), {n: m for n, (m, _) in models.items()}, digests
+        )
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(60)
@@ -219,3 +224,74 @@ class TestBinary:
         served.client.load_model("prices")
         with pytest.raises(InferenceServerException, match="undeploys nothing"):
             served.client.unload_model("prices")
+
+
+def rpc_tensors(frame):
+    """One named tensor per column, as bytes."""
+    return [
+        rpc.InferInput(name, [len(frame)], datatype).set_data_from_numpy(values)
+        for name, datatype, values in (
+            ("area", "FP64", frame.area.to_numpy(np.float64)),
+            ("rooms", "INT64", frame.rooms.to_numpy(np.int64)),
+            ("kind", "BYTES", frame.kind.to_numpy(object)),
+        )
+    ]
+
+
+class TestOverGrpc:
+    @pytest.fixture
+    def client(self, served):
+        with rpc.InferenceServerClient(served.grpc) as found:
+            yield found
+
+    def test_health_and_metadata(self, served, client):
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("prices", served.digests["prices"])
+        assert not client.is_model_ready("nothing")
+        told = client.get_model_metadata("dear", as_json=True)
+        over_http = served.client.get_model_metadata("dear")
+        assert {t["name"]: t["datatype"] for t in told["inputs"]} == {
+            t["name"]: t["datatype"] for t in over_http["inputs"]
+        }
+        assert told["versions"] == over_http["versions"]
+
+    @pytest.mark.parametrize("rows", [1, 3, 600])
+    @pytest.mark.parametrize("packing", [None, "gzip"])
+    def test_predictions_are_the_models_own(self, served, client, rows, packing):
+        frame = served.frame[:rows]
+        answer = client.infer("prices", rpc_tensors(frame), request_id="mine", compression_algorithm=packing)
+        np.testing.assert_allclose(answer.as_numpy("prediction"), served.models["prices"].predict(frame), rtol=1e-9)
+        assert answer.get_response().id == "mine"
+
+    def test_the_same_bits_as_over_http(self, served, client):
+        frame = served.frame[:64]
+        over_http = served.infer("dear", tensors(frame, binary=True), outputs=wanted("probabilities", binary=True))
+        over_grpc = client.infer("dear", rpc_tensors(frame))
+        assert over_grpc.as_numpy("probabilities").tobytes() == over_http.as_numpy("probabilities").tobytes()
+
+    def test_many_calls_at_once(self, served):
+        frame = served.frame[:1]
+        expected = served.models["prices"].predict(frame)
+
+        async def story():
+            async with rpc_aio.InferenceServerClient(served.grpc) as client:
+                calls = [client.infer("prices", rpc_tensors(frame), client_timeout=30) for _ in range(300)]
+                return await asyncio.gather(*calls)
+
+        answers = asyncio.run(story())
+        assert len({answer.get_response().parameters["request"].string_param for answer in answers}) == 300
+        for answer in answers:
+            np.testing.assert_allclose(answer.as_numpy("prediction"), expected, rtol=1e-9)
+
+    def test_an_error_reaches_the_clients_user(self, client, served):
+        frame = served.frame[:2].assign(rooms=[1, None])
+        rooms = rpc.InferInput("rooms", [2], "FP64").set_data_from_numpy(frame.rooms.to_numpy(np.float64))
+        area, _, kind = rpc_tensors(served.frame[:2])
+        with pytest.raises(InferenceServerException, match="row 1, field 'rooms'") as refused:
+            client.infer("prices", [area, rooms, kind])
+        assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+    def test_a_deadline_that_cannot_be_kept(self, client, served):
+        with pytest.raises(InferenceServerException, match=r"(?i)deadline"):
+            client.infer("prices", rpc_tensors(served.frame), client_timeout=1e-6)

@@ -27,10 +27,6 @@ KEEPALIVE_MS: Final = 60_000
 PING_MS: Final = 10_000
 """Clients may ping this often without being taken for an attack."""
 METADATA: Final = 16 << 10
-STREAMS: Final = 128
-"""Calls at once on one connection."""
-CALLS: Final = 512
-"""Calls at once in one process; more are refused as RESOURCE_EXHAUSTED."""
 
 
 def require() -> None:
@@ -61,6 +57,7 @@ async def serve(
     service: Service,
     *,
     max_message: int,
+    calls: int,
     idle_s: float,
     request_s: float,
     tls: tuple[Path, Path] | None = None,
@@ -71,6 +68,7 @@ async def serve(
         address: where to listen; other processes may listen there too.
         service: answers.
         max_message: bytes of one message, also unpacked; more is refused as RESOURCE_EXHAUSTED.
+        calls: at once; more are refused as RESOURCE_EXHAUSTED.
         idle_s: a connection without calls is closed after so long.
         request_s: a call whose message is not complete by then is refused.
         tls: files of the certificate and of its key; None: plain.
@@ -88,7 +86,6 @@ async def serve(
             ("grpc.max_receive_message_length", max_message),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", METADATA),
-            ("grpc.max_concurrent_streams", STREAMS),
             ("grpc.max_connection_idle_ms", int(idle_s * 1000)),
             ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
             ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
@@ -96,13 +93,13 @@ async def serve(
             ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
-        maximum_concurrent_rpcs=CALLS,
+        maximum_concurrent_rpcs=calls,
     )
-    calls = {
+    handlers = {
         name: grpc.stream_unary_rpc_method_handler(_within(request_s, handler))
         for name, handler in service.calls.items()
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     doctor = health.aio.HealthServicer()
     for name in ("", SERVICE):
         await doctor.set(name, health_pb2.HealthCheckResponse.SERVING)

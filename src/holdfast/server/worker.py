@@ -21,6 +21,7 @@ import uvloop
 from holdfast.core.contract import Contract
 from holdfast.core.deployment import Plan
 from holdfast.errors import HoldfastError
+from holdfast.http.access_log import AccessLog
 from holdfast.http.app import App
 from holdfast.http.port import InferencePort, serve
 from holdfast.http.problems import Reply
@@ -44,6 +45,7 @@ from holdfast.server.intake import Intake
 from holdfast.workspace import Workspace
 
 if TYPE_CHECKING:
+    from holdfast.http.access_log import Commit, Handle
     from holdfast.rpc.port import RpcPort
     from holdfast.rpc.service import Service
 
@@ -101,6 +103,14 @@ class _Worker:
             admission=self._admission,
             lane=self._lane,
         )
+        told_to = settings.serve.access_log
+        self._access = (
+            AccessLog(
+                told_to if told_to == "-" else str(workspace.folder / told_to), share=settings.serve.access_log_share
+            )
+            if told_to
+            else None
+        )
         budget = settings.serve.model_memory_mb
         self._shelf = Shelf(self._opened, int(budget * (1 << 20)), self._shelved) if budget > 0 else None
         self._follower = Follower(
@@ -111,7 +121,7 @@ class _Worker:
         """Answer until `stop`; then drain."""
         await self._follower.start()
         tls = self._certificate.context if self._certificate else None
-        port = await serve(self._listener, self._handle, self._journal.commit, self._limits, tls)
+        port = await serve(self._listener, *self._noted(), self._limits, tls)
         rpc = await self._open_rpc() if self._grpc else None
         # What is loaded stays: the collector need not look at it again.
         gc.collect()
@@ -149,6 +159,7 @@ class _Worker:
             self._grpc,
             self._service,
             max_message=limits.body,
+            calls=limits.connections,
             idle_s=limits.idle_s,
             request_s=limits.request_s,
             tls=tls_files(self._workspace.settings.serve, self._workspace.folder),
@@ -161,6 +172,8 @@ class _Worker:
         if self._shelf is not None:
             self._shelf.close()
         self._journal.close()
+        if self._access:
+            self._access.close()
 
     def _appended(self, frames: Sequence[bytes], counts: LogCounts) -> None:
         metrics, told = self._metrics, self._told
@@ -174,6 +187,11 @@ class _Worker:
     def _handle(self, request: Request, later: Callable[[Reply], None]) -> Reply | None:
         self._follower.look()
         return self._app.handle(request, later)
+
+    def _noted(self) -> tuple[Handle, Commit]:
+        """What the inference port calls, through the access log where there is one."""
+        handle, commit = self._handle, self._journal.commit
+        return self._access.around(handle, commit) if self._access else (handle, commit)
 
     def _load(self, plan: Plan, loaded: Sequence[LoadedPlan]) -> LoadedPlan:
         if self._shelf is not None:

@@ -18,14 +18,18 @@ from holdfast.serve.guards import Admission
 from holdfast.serve.lane import Lane
 
 LIMIT = 1 << 20
+CALLS = 8
 digests, house, plan, state = town.digests, town.house, town.plan, town.state
 
 
 class Door:
     """A server in a thread."""
 
-    def __init__(self, plan: Any, state: Any, admission: Admission | None = None, tls: Any = None) -> None:
+    def __init__(
+        self, plan: Any, state: Any, admission: Admission | None = None, tls: Any = None, request_s: float = 10.0
+    ) -> None:
         self.admission = admission or Admission()
+        self.request_s = request_s
         self.lane = Lane()
         self.frames: list[list[bytes]] = []
         self.looked = 0
@@ -44,7 +48,9 @@ class Door:
         self.service = Service(
             plan=plan, state=state, admission=self.admission, lane=self.lane, commit=self._commit, look=self.look
         )
-        return await serve(self.address, self.service, max_message=LIMIT, idle_s=60.0, request_s=0.5, tls=tls)
+        return await serve(
+            self.address, self.service, max_message=LIMIT, calls=CALLS, idle_s=60.0, request_s=self.request_s, tls=tls
+        )
 
     def look(self) -> None:
         self.looked += 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tests.unit.rpc.conftest import LIMIT, Door
+from tests.unit.rpc.conftest import CALLS, LIMIT, Door
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from holdfast.core.prediction import Record
@@ -273,21 +273,39 @@ class TestRaw:
             raw(channel, bytes(LIMIT + 1), compression=packing)
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    def test_who_begins_to_send_and_does_not_end_is_let_go(self, channel):
+    def test_who_begins_to_send_and_does_not_end_is_let_go(self, plan, state):
         wait = threading.Event()
+        door = Door(plan, state, request_s=0.2)
 
         def slowly():
             wait.wait(10)
             yield from ()
 
-        call = channel.stream_unary(f"/{SERVICE}/ModelInfer")
-        with pytest.raises(grpc.RpcError, match=r"not complete after 0\.5 s") as refused:
-            call(slowly(), timeout=10)
-        wait.set()
+        with grpc.insecure_channel(door.address) as channel:
+            call = channel.stream_unary(f"/{SERVICE}/ModelInfer")
+            with pytest.raises(grpc.RpcError, match=r"not complete after 0\.2 s") as refused:
+                call(slowly(), timeout=10)
+            wait.set()
+            with pytest.raises(grpc.RpcError, match="without a message") as empty:
+                call(iter(()), timeout=10)
+        door.close()
         assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        with pytest.raises(grpc.RpcError, match="without a message") as empty:
-            call(iter(()), timeout=10)
         assert empty.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_so_many_calls_at_once_and_no_more(self, channel):
+        wait = threading.Event()
+
+        def waiting():
+            wait.wait(10)
+            yield typed().SerializeToString()
+
+        open_calls = [
+            channel.stream_unary(f"/{SERVICE}/ModelInfer").future(waiting(), timeout=10) for _ in range(2 * CALLS)
+        ]
+        refused = [call for call in open_calls[CALLS:] if call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED]
+        wait.set()
+        assert len(refused) == CALLS
+        assert [call.code() for call in open_calls[:CALLS]] == [grpc.StatusCode.OK] * CALLS
 
     def test_headers_are_bounded(self, channel):
         with pytest.raises(grpc.RpcError) as refused:

@@ -68,6 +68,11 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Clients of one serving process; at this many, one that asks nothing makes room, else the next is answered 503."""
     queue_ms: float = 250.0
     """A request that would wait longer than this for its turn (or than 16 times what its model takes) is answered 503."""
+    access_log: str = ""
+    """File for one JSON line per HTTP request of the inference port, relative to the workspace; `-`: standard output;
+    empty: none."""
+    access_log_share: float = 1.0
+    """Share of the requests that are written there; those answered with an error always are."""
     deadline_ms: float = 0.0
     """Requests that cannot be answered within this time are turned away (503, 504); 0: none, unless the header
     `X-Holdfast-Deadline-Ms` says so."""

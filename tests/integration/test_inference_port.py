@@ -44,6 +44,23 @@ def test_requests_of_many_clients_are_answered_and_logged():
     on_a_socket(story)
 
 
+def test_a_request_knows_whose_it_is():
+    known = []
+
+    def handle(request, later):
+        known.append(request.client)
+        return echo(request, later)
+
+    async def story(port, log, connect):
+        reader, writer = await connect()
+        writer.write(get("/a", "Connection: close"))
+        await heard(reader)
+        writer.close()
+
+    on_a_socket(story, handle)
+    assert known == ["127.0.0.1"]
+
+
 def test_a_client_that_is_refused_in_the_middle_of_its_body_reads_why():
     async def story(port, log, connect):
         reader, writer = await connect()

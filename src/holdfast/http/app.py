@@ -19,6 +19,7 @@ from holdfast.http.packing import packed, unpacked
 from holdfast.http.problems import Refused, Reply, advice, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
 from holdfast.http.tell import tell
+from holdfast.http.timing import ASKS, Timed
 from holdfast.predictions.log import encode
 from holdfast.serve import codecs, dataplane
 from holdfast.serve.guards import Admission, Grant
@@ -124,12 +125,11 @@ class App:
         if asked.verb not in _WORK:
             told = tell(asked, plan, self._state, self._control, draining=self.draining)
             return packed(told, request.headers.get("accept-encoding", ""))
-        size = len(request.body)
+        size, began = len(request.body), time.perf_counter()
         if self._pace.slow(asked, size):
             self._leave(asked, request, grant, plan, later)
             return None
-        began = time.perf_counter()
-        reply = self._work(asked, request, grant, plan)
+        reply = self._work(asked, request, grant, plan, began)
         self._learn(asked, size, reply, time.perf_counter() - began)
         return reply
 
@@ -179,10 +179,12 @@ class App:
     def _leave(
         self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, later: Callable[[Reply], None]
     ) -> None:
+        arrived = time.perf_counter()
+
         def work() -> Reply | Exception:
             try:
                 grant.in_time()
-                return self._work(asked, request, grant, plan)
+                return self._work(asked, request, grant, plan, arrived)
             except Exception as bad:  # noqa: BLE001 - see handle
                 return bad
 
@@ -193,7 +195,7 @@ class App:
 
         self._lane.submit((asked, len(request.body).bit_length()), work, back, grant)
 
-    def _work(self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan) -> Reply:
+    def _work(self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, arrived: float) -> Reply:
         """What takes time; runs in the loop or in a thread."""
         packing = request.headers.get("content-encoding")
         body = unpacked(request.body, packing, self._max_body) if packing else request.body
@@ -201,6 +203,8 @@ class App:
             status, told, frames = self._label(asked.name, body)
             return json(status, told, frames)
         codec = _CODECS[asked.verb]
+        if ASKS in request.headers:
+            codec = Timed(codec, arrived)
         answer = dataplane.predict(
             body, codec, asked.name, asked.version, request.headers, plan, self._state, grant.charge
         )
@@ -223,7 +227,11 @@ class App:
         return reply._replace(rest_s=REST_S) if type(bad) is Overloaded else reply
 
 
-_CODECS: Final = {"rows": codecs.ROWS, "infer": codecs.TENSORS, "invocations": codecs.INVOCATIONS}
+_CODECS: Final[dict[str, codecs.Codec]] = {
+    "rows": codecs.ROWS,
+    "infer": codecs.TENSORS,
+    "invocations": codecs.INVOCATIONS,
+}
 _WORK: Final = frozenset({*_CODECS, "label"})
 _MODEL: Final = _WORK | {"metadata"}
 """What needs the deployment's model or contract."""

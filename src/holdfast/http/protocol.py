@@ -78,12 +78,14 @@ class Connection(asyncio.Protocol):
         self._writable = True
         self._resting = False
         self._since = port.now
+        self._client = ""
 
     # ------------------------------------------------------------------------------------------ the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one without saying so
+        self._client = _host(transport.get_extra_info("peername"))
         self._port.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -148,6 +150,7 @@ class Connection(asyncio.Protocol):
             if not isinstance(asked, Request):
                 self._hold(Held(asked, keep=asked is None))
                 continue
+            asked.client = self._client
             reply = self._port.handle(asked, self._later)
             if reply is None:
                 self._asked = asked
@@ -269,6 +272,11 @@ class Connection(asyncio.Protocol):
         """The grace is over."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _host(name: object) -> str:
+    """Of an address as sockets tell it; empty where there is none, as on a Unix socket."""
+    return str(name[0]) if isinstance(name, tuple) else ""
 
 
 def encode(reply: Reply, *, date: str, keep: bool = True, head: bool = False, old: bool = False) -> bytes:

@@ -136,6 +136,20 @@ class TestAddresses:
         assert one(post("/v1/models/houses:label", b"bad"))[0] == 422
         assert one(post("/v1/models/flats:label", b"truth"))[0] == 404
 
+    def test_who_asks_is_told_where_the_time_went(self):
+        plain, timed = (
+            post("/v1/models/houses:predict", ROWS),
+            post("/v1/models/houses:predict", ROWS, "X-Holdfast-Timing: 1"),
+        )
+        (first, second), _ = asked(plain, timed)
+        assert "server-timing" not in {name.lower() for name in first.headers}
+        told = next(value for name, value in second.headers.items() if name.lower() == "server-timing")
+        parts = dict(part.split(";dur=") for part in told.split(", "))
+        assert list(parts) == ["wait", "decode", "model", "encode", "total"]
+        *within, total = (float(value) for value in parts.values())
+        assert all(value >= 0 for value in within)
+        assert sum(within) == pytest.approx(total, abs=0.01)
+
     def test_metadata_and_health(self):
         assert one(get("/v2"))[1]["name"] == "holdfast"
         assert one(get("/v2/health/live")) == (200, {"live": True})

@@ -17,7 +17,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench bench-serve seeds quiet docs docs-reference system-deps
+.PHONY: help dev check test demo bench bench-serve torture soak seeds quiet fuzz docs docs-reference system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -46,11 +46,21 @@ bench: $(STAMP)/dev  ## speed and memory of the serving path
 bench-serve: $(STAMP)/dev  ## the same beside its peers, each in its own environment (.bench/); half an hour
 	$(BIN)/python -m bench.serve $(BENCH)
 
+torture: $(STAMP)/dev  ## kills, swaps, floods and faults by the thousand against real servers (half an hour and more)
+	$(BIN)/python -m bench.torture
+
+MINUTES ?= 120
+soak: $(STAMP)/dev  ## a long run at a steady pace: make soak MINUTES=120
+	$(BIN)/python -m bench.torture.soak $(MINUTES)
+
 seeds: $(STAMP)/dev  ## the demo's scoreboard over 20 seeds
 	$(BIN)/python bench/seeds.py
 
 quiet: $(STAMP)/dev  ## false alarms of quiet worlds against the stated rate
 	$(BIN)/python bench/quiet.py
+
+fuzz: $(STAMP)/dev  ## 200 000 requests that nobody should send, over HTTP and gRPC, against a real server
+	$(BIN)/python -m bench.torture.fuzz
 
 docs: $(STAMP)/dev  ## the documentation as a site, in site/
 	$(BIN)/zensical build --clean --strict

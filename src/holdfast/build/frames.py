@@ -30,7 +30,14 @@ def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
             raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or a 2-D array")
         table = {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
     if y is not None:
-        table[label] = _column(y)
+        truth = _column(y)
+        if label in table and not np.array_equal(table[label].astype(str), truth.astype(str)):
+            raise UsageError(
+                f"the label is called '{label}', and so is a column of X that holds something else",
+                "y",
+                "say label='...', or give y another name",
+            )
+        table[label] = truth
     sizes = {len(values) for values in table.values()}
     if len(sizes) > 1:
         raise UsageError(f"columns of different lengths: {sorted(sizes)}", "X, y", "give one label per row")

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -20,6 +20,7 @@ from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.profile import LOSS, OUTPUT, RESIDUAL, Profile, Series, WindowRule
 from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, Manifest, ModelSource
 from holdfast.decide.actions import Actor, deploy
+from holdfast.decide.publish import workers
 from holdfast.release.bundle import write
 from holdfast.release.trust import signer
 from holdfast.stats.counts import fit_spec
@@ -37,9 +38,15 @@ TOWN = Contract(
 def town(folder: Path) -> Workspace:
     """`town` answers 3 x area + 1."""
     workspace = create_workspace(folder)
+    deploy(workspace.database, Actor("test", T0, workspace.run), "town", release(workspace))
+    return workspace
+
+
+def release(workspace: Workspace, slope: float = 3.0) -> str:
+    """A release that answers slope x area + 1; its digest."""
     areas = np.linspace(0.0, 100.0, 400)
-    model = LinearRegression().fit(areas[:, None], 3.0 * areas + 1.0)
-    specs = [fit_spec("area", areas, "input"), fit_spec(OUTPUT, 3.0 * areas + 1.0, "output")]
+    model = LinearRegression().fit(areas[:, None], slope * areas + 1.0)
+    specs = [fit_spec("area", areas, "input"), fit_spec(OUTPUT, slope * areas + 1.0, "output")]
     specs += [fit_spec(LOSS, areas, "loss"), fit_spec(RESIDUAL, areas - 50.0, "residual")]
     profile = Profile(
         columns=tuple(spec.to_dict() for spec in specs),
@@ -63,21 +70,19 @@ def town(folder: Path) -> Workspace:
         REFERENCE: msgspec.msgpack.encode(profile),
         CARD: b"# town\n",
     }
-    digest = write(workspace.releases, manifest, files, signer(workspace.keys))
-    deploy(workspace.database, Actor("test", T0, workspace.run), "town", digest)
-    return workspace
+    return write(workspace.releases, manifest, files, signer(workspace.keys))
 
 
 class Server:
     """`holdfast serve` in a process of its own."""
 
-    def __init__(self, workspace: Workspace, *flags: str) -> None:
+    def __init__(self, workspace: Workspace, *flags: str, said: IO[str] | int = subprocess.PIPE) -> None:
         command = [sys.executable, "-m", "holdfast", "-w", str(workspace.folder), "serve", "--json"]
         self.run = workspace.run
         self.process = subprocess.Popen(
             [*command, "--port", "0", "--control-port", "0", *flags],
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=said,
             text=True,
             start_new_session=True,
         )
@@ -96,9 +101,8 @@ class Server:
         raise AssertionError(f"no server: {self.process.stderr.read()}")
 
     def workers(self) -> list[int]:
-        """Process ids."""
-        reports = [json.loads(path.read_text()) for path in (self.run / "workers").glob("*.json")]
-        return [report["pid"] for report in reports]
+        """Process ids of those that are ready."""
+        return [report.pid for report in workers(self.run)]
 
     def kill_worker(self) -> None:
         for pid in self.workers():

@@ -103,7 +103,9 @@ def _explain(alarm: Alarm) -> None:
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--watch", is_flag=True, help="Again every two seconds until Ctrl-C.")
+@click.option(
+    "--watch", is_flag=True, help="Again every two seconds until Ctrl-C, with requests, rows and latency now."
+)
 @as_json
 @click.pass_context
 def status(ctx: click.Context, name: str | None, watch: bool, as_json: bool) -> None:  # noqa: FBT001
@@ -112,6 +114,10 @@ def status(ctx: click.Context, name: str | None, watch: bool, as_json: bool) -> 
 
     workspace = open_from(ctx)
     read = sources(workspace)
+    if watch and name is None and not as_json:
+        from holdfast.cli.top import watch as watch_all
+
+        watch_all(workspace, lambda: overview(read, time.time_ns() // 1000))
     while True:
         now = time.time_ns() // 1000
         if name is not None and as_json:

@@ -76,8 +76,10 @@ class Layout:
         self._bounds = _bounds(self._numeric)
         self.names = tuple(self._readers)
         self.required = tuple(field.name for field in contract.features)
-        names = tuple(r.name for r in self._numeric)
-        self._numeric_names = self.required if names == self.required else names
+        self.numeric = tuple(r.name for r in self._numeric)
+        """Names of a batch's numbers when all numeric columns are given: the very object, so that `is` can tell."""
+        self.uniform = len({field.datatype for field in contract.features}) == 1
+        """Whether one tensor can hold all features."""
         self._optional = any(not r.field.feature for r in self._numeric)
         self._matrix_kinds = self._kinds_at_once()
         self._flat_types = frozenset[type]()
@@ -155,8 +157,13 @@ class Layout:
                 "inputs, shape",
                 "send all features, of one datatype, or one tensor per column",
             )
+        found = self.from_block(values)
+        return found or self.from_arrays(dict(zip(self.required, values.T, strict=True)), len(values))
+
+    def from_block(self, values: NDArray[Any]) -> Batch | None:
+        """Columns of one type for all features in the contract's order [rows, features], if none needs a look of its own."""
         if values.dtype.kind not in self._matrix_kinds:
-            return self.from_arrays(dict(zip(self.required, values.T, strict=True)), len(values))
+            return None
         numbers = np.ascontiguousarray(values.T, dtype=np.float64)
         arrays.check_missing(self._numeric, numbers)
         return self._finish(self._numeric, numbers, {}, None, None)
@@ -181,7 +188,7 @@ class Layout:
         flags: dict[str, int] = {}
         if any(map(lt, values, self._lows)) or any(map(gt, values, self._highs)):
             flags = self._flag_numbers(self._numeric, numbers)
-        return Batch(1, self.required, numbers, {}, None, None, flags)
+        return Batch(1, self.numeric, numbers, {}, None, None, flags)
 
     def _kinds_at_once(self) -> str:
         """Kinds of numpy types of which one matrix of all features needs no look at single columns."""
@@ -223,7 +230,7 @@ class Layout:
             found = self._readers[name]
             if found.known is not None and not found.known.issuperset(values):
                 flags[name] = found.flag_texts(values)
-        names = self._numeric_names if numeric is self._numeric else tuple(r.name for r in numeric)
+        names = self.numeric if numeric is self._numeric else tuple(r.name for r in numeric)
         return Batch(_rows(numbers, texts, times, keys), names, numbers, texts, times, keys, flags)
 
     def _flag_numbers(self, numeric: list[Reader], numbers: NDArray[np.float64]) -> dict[str, int]:

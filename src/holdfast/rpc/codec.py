@@ -96,16 +96,18 @@ def _batch(request: Any, layout: Layout, max_rows: int) -> Batch:
             f"{len(inputs)} inputs and {len(raws)} raw contents", "raw_input_contents", "send one for each input"
         )
     heads = [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in inputs]
-    at_once = _matrix(heads, raws, layout.required)
-    if at_once is not None:
-        check_rows(len(at_once), max_rows)
-        return layout.from_matrix(at_once)
+    block = _block(heads, raws, layout.required)
+    if block is not None:
+        check_rows(len(block), max_rows)
+        found = layout.from_block(block)
+        if found is not None:
+            return found
     tensors = [(head[0], unpack(*head, raw)) for head, raw in zip(heads, raws, strict=True)]
     return read_arrays(tensors, layout, max_rows)
 
 
-def _matrix(heads: Sequence[_Head], raws: Sequence[bytes], names: tuple[str, ...]) -> NDArray[Any] | None:
-    """All columns as one matrix [rows, columns] of one datatype, if that is what they are; else somebody looks closer."""
+def _block(heads: Sequence[_Head], raws: Sequence[bytes], names: tuple[str, ...]) -> NDArray[Any] | None:
+    """All columns as one matrix [rows, columns], if they are of one datatype and shape; else somebody looks closer."""
     _, datatype, shape = heads[0]
     if len(heads) != len(names) or datatype not in _NUMERIC or len(shape) - (shape[1:] == (1,)) != 1:
         return None

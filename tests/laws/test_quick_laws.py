@@ -96,13 +96,10 @@ def test_the_plain_case_takes_the_quick_way():
     row = {"a": 0.5, "b": 1.0, "c": 3}
     assert quick_row(json.dumps({"instances": [row]}).encode(), LAYOUT)
     tensor = {"name": "input", "shape": [2, 3], "datatype": "FP64", "data": [0.5, 1, 2.0, 9.0, 1.0, 3.5]}
-    batch, _ = quick_tensors(json.dumps({"inputs": [tensor]}).encode(), LAYOUT, 2)
+    body = json.dumps({"inputs": [tensor]}).encode()
+    assert quick_tensors(body, LAYOUT, 2) is None, "its features have two datatypes"
+    batch, _ = quick_tensors(body.replace(b"9.0", b"-9.0"), FLOATS, 2)
     assert batch.flags == {"a": 1}
+    assert quick_tensors(body.replace(b"0.5", b"NaN"), FLOATS, 2) is None
     columns = [{"name": n, "shape": [1, 1], "datatype": "FP64", "data": [0.1]} for n in "abc"]
     assert quick_tensors(json.dumps({"inputs": columns}).encode(), LAYOUT, 2)
-    assert (
-        quick_tensors(
-            b'{"inputs": [{"name": "input", "shape": [1, 3], "datatype": "FP64", "data": [NaN, 1, 2]}]}', LAYOUT, 2
-        )
-        is None
-    )

@@ -83,11 +83,19 @@ class OnnxSession:
         return dict(zip(self._names, self._answers(feeds), strict=True))
 
     def direct(self, names: tuple[str, ...]) -> Direct | None:
-        """For a model of nothing but numbers; a single row goes through memory that stays, at half the price."""
-        if self._inputs or names != self._numbers or len(self._outputs) != 1:
-            return None
+        """Where the matrix has these columns, it is fed as it is."""
+        texts = all(one.type == "tensor(string)" for one in self._session.get_inputs() if one.name != self._matrix)
         width = self._outputs[0].shape[-1]
-        return _Direct(self._session, self._matrix, len(names), width, self._answers) if width else None
+        if not names or names != self._numbers or not texts or len(self._outputs) != 1 or not width:
+            return None
+        if self._inputs:
+            return self._mixed
+        return _Direct(self._session, self._matrix, len(names), width, self._mixed)
+
+    def _mixed(self, numbers: NDArray[np.float64], texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
+        feeds = {name: cast(texts[name]).reshape(-1, 1) for name, cast in self._inputs}
+        feeds[self._matrix] = np.ascontiguousarray(numbers.T)
+        return self._answers(feeds)[0]
 
     def _answers(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:
@@ -101,7 +109,10 @@ class OnnxSession:
 
 
 class _Direct:
-    """Rows as a matrix. A second thread at the same moment takes the way of many rows."""
+    """For a model of nothing but numbers: a single row goes through memory that stays, at half the price.
+
+    A second thread at the same moment takes the way of many rows.
+    """
 
     def __init__(
         self,
@@ -109,10 +120,9 @@ class _Direct:
         matrix: str,
         columns: int,
         width: int,
-        many: Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]],
+        many: Direct,
     ) -> None:
         self._run = session.run_with_iobinding
-        self._matrix = matrix
         self._many = many
         self._row, answer = np.zeros((1, columns)), np.zeros((1, width))
         self._place = self._row.T
@@ -123,9 +133,9 @@ class _Direct:
         self._binding.bind_ortvalue_input(matrix, onnxruntime.OrtValue.ortvalue_from_numpy(self._row))
         self._binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
 
-    def __call__(self, numbers: NDArray[np.float64], /) -> NDArray[np.float64]:
+    def __call__(self, numbers: NDArray[np.float64], texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
         if numbers.shape[1] != 1 or not self._lock.acquire(blocking=False):
-            return self._many({self._matrix: np.ascontiguousarray(numbers.T)})[0]
+            return self._many(numbers, texts)
         try:
             self._place[:] = numbers
             self._run(self._binding)

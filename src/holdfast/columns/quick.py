@@ -63,7 +63,7 @@ def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, st
         return None
     if len(inputs) == 1:
         [only] = inputs
-        if len(only.shape) != 2 or only.datatype not in KINDS:
+        if not layout.uniform or len(only.shape) != 2 or only.datatype not in KINDS:
             return None
         rows, width = only.shape
         if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:

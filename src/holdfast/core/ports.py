@@ -253,10 +253,10 @@ class Tables(Protocol):
 
 
 class Direct(Protocol):
-    """Answers rows of nothing but numbers."""
+    """Answers rows whose numbers stand in a matrix."""
 
-    def __call__(self, numbers: np.ndarray, /) -> np.ndarray:
-        """The features [columns, rows] in; prediction [rows] or probabilities [rows, classes] out, float64."""
+    def __call__(self, numbers: np.ndarray, texts: Mapping[str, np.ndarray], /) -> np.ndarray:
+        """Numbers [columns, rows] and texts [rows] in; prediction [rows] or probabilities [rows, classes] out, float64."""
         ...
 
 
@@ -270,7 +270,7 @@ class Session(Protocol):
         ...
 
     def direct(self, names: tuple[str, ...]) -> Direct | None:
-        """The quickest way if the features are all numbers, in this order; None if there is none."""
+        """The quickest way if these are the numbers that the model reads, in this order; None if there is none."""
         ...
 
 

@@ -57,8 +57,8 @@ def answer(deployment: str, route: LoadedRoute, batch: Batch, *, request: str, c
 
 
 def _run(release: LoadedRelease, batch: Batch, name: str) -> NDArray[np.float64]:
-    if batch.names is release.layout.required and release.direct is not None:
-        return release.direct(batch.numbers)
+    if batch.names is release.layout.numeric and release.direct is not None:
+        return release.direct(batch.numbers, batch.texts)
     return release.session.run(batch.table)[name]
 
 

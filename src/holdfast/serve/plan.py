@@ -77,8 +77,8 @@ class LoadedRelease:
 
     @cached_property
     def direct(self) -> Direct | None:
-        """Answers rows of nothing but numbers; None where the model reads texts or has no quicker way."""
-        return self.session.direct(self.layout.required)
+        """Answers batches that have all numeric columns; None where the model reads its numbers in another order."""
+        return self.session.direct(self.layout.numeric)
 
     @cached_property
     def key_policy(self) -> str:

@@ -87,12 +87,15 @@ def test_telemetry_is_off():
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
-def packed(path, nodes, output, width, columns="abc"):
+def packed(path, nodes, output, width, columns="abc", texts=()):
     """A graph that reads its numbers as one matrix, as the builder writes them."""
     matrix = helper.make_tensor_value_info("numbers", TensorProto.DOUBLE, ["n", len(columns)])
+    others = [helper.make_tensor_value_info(name, TensorProto.STRING, ["n", 1]) for name in texts]
     answer = helper.make_tensor_value_info(output, TensorProto.DOUBLE, ["n", width])
     model = helper.make_model(
-        helper.make_graph(nodes, "g", [matrix], [answer]), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+        helper.make_graph(nodes, "g", [matrix, *others], [answer]),
+        opset_imports=[helper.make_opsetid("", 21)],
+        ir_version=10,
     )
     helper.set_model_props(model, {NUMBERS_KEY: json.dumps({"input": "numbers", "columns": list(columns)})})
     path.write_bytes(model.SerializeToString())
@@ -121,7 +124,7 @@ def test_numbers_enter_as_one_matrix_in_the_order_of_its_metadata(tmp_path):
     with pytest.raises(KeyError, match="b"):
         session.run({"a": np.array([1.0])})
     assert session.direct(("a", "b")) is None, "the order is another"
-    assert session.direct(("b", "a"))(np.array([[1.0], [2.0]])).tolist() == [[1.0, 2.0]]
+    assert session.direct(("b", "a"))(np.array([[1.0], [2.0]]), {}).tolist() == [[1.0, 2.0]]
 
 
 def test_the_direct_way_answers_as_the_usual_one_for_one_row_and_many(tmp_path):
@@ -130,8 +133,8 @@ def test_the_direct_way_answers_as_the_usual_one_for_one_row_and_many(tmp_path):
     for rows in (1, 1, 2, 7):
         numbers = np.random.default_rng(rows).normal(size=(3, rows))
         expected = session.run(dict(zip("abc", numbers, strict=True)))["prediction"]
-        assert np.array_equal(direct(numbers), expected)
-    first, second = direct(np.ones((3, 1))), direct(np.zeros((3, 1)))
+        assert np.array_equal(direct(numbers, {}), expected)
+    first, second = direct(np.ones((3, 1)), {}), direct(np.zeros((3, 1)), {})
     assert (first.tolist(), second.tolist()) == ([3.0], [0.0]), "an answer is not overwritten by the next"
 
 
@@ -139,12 +142,27 @@ def test_threads_do_not_see_each_others_rows(tmp_path):
     direct = total(tmp_path / "m.onnx").direct(("a", "b", "c"))
 
     def ask(value):
-        return {float(direct(np.full((3, 1), float(value)))[0]) for _ in range(2000)}
+        return {float(direct(np.full((3, 1), float(value)), {})[0]) for _ in range(2000)}
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(ask, range(4))) == [{3.0 * value} for value in range(4)]
 
 
-def test_a_model_with_text_has_no_direct_way(tmp_path):
+def test_texts_stand_beside_the_matrix(tmp_path):
+    nodes = [
+        helper.make_node("Constant", [], ["gap"], value_strings=[MISSING_STRING]),
+        helper.make_node("Equal", ["kind", "gap"], ["same"]),
+        helper.make_node("Cast", ["same"], ["missing"], to=TensorProto.DOUBLE),
+        helper.make_node("Concat", ["numbers", "missing"], ["probabilities"], axis=1),
+    ]
+    session = packed(tmp_path / "m.onnx", nodes, "probabilities", 3, columns="ab", texts=("kind",))
+    numbers, kinds = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array(["flat", None], dtype=object)
+    found = session.direct(("a", "b"))(numbers, {"kind": kinds, "unread": kinds})
+    assert found.tolist() == [[1.0, 3.0, 0.0], [2.0, 4.0, 1.0]]
+    assert np.array_equal(session.run({"a": numbers[0], "b": numbers[1], "kind": kinds})["probabilities"], found)
+
+
+def test_a_graph_with_an_input_per_column_has_no_direct_way(tmp_path):
     nodes = [helper.make_node("Cast", ["a"], ["prediction"], to=TensorProto.DOUBLE)]
-    assert saved(tmp_path / "m.onnx", {"a": TensorProto.STRING}, nodes, "prediction").direct(("a",)) is None
+    for kind in (TensorProto.STRING, TensorProto.DOUBLE):
+        assert saved(tmp_path / "m.onnx", {"a": kind}, nodes, "prediction").direct(("a",)) is None

@@ -76,6 +76,8 @@ class ServeState:
     """In one request; more is refused."""
     hash_key: bytes = field(default_factory=lambda: os.urandom(32))
     """For fields that are logged as hashes: `records.hash_key`, the same in all processes of a workspace."""
+    sample: Callable[[Prediction], Record] | None = None
+    """What is logged of a request's record where not all are logged in full (`predictions.sampling.Sampler`)."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_request(self, wall: int) -> str:
@@ -123,7 +125,8 @@ def predict(
         told, said = codec.encode(found, payload)
     except HoldfastError as bad:
         return _refused(bad, deployment, name, request, wall, state)
-    logged = _logged(found, wall, clock, began, state)
+    kept = _logged(found, wall, clock, began, state)
+    logged = kept if state.sample is None else state.sample(kept)
     headers_out = (("X-Holdfast-Release", chosen.release.digest), ("X-Holdfast-Request", request), *said)
     return Answer(200, told, headers_out, logged, None, payload.media)
 
@@ -196,9 +199,11 @@ def index(plan: LoadedPlan) -> list[dict[str, str]]:
 @cache
 def server_metadata() -> dict[str, Any]:
     """The Open Inference Protocol's server metadata."""
+    from importlib.metadata import version  # a thirtieth of a second that a start need not wait for
+
     return {
         "name": "holdfast",
-        "version": installed_version("holdfast"),
+        "version": version("holdfast"),
         "extensions": ["binary_tensor_data", "model_repository"],
     }
 

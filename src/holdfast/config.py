@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
@@ -17,11 +18,12 @@ from holdfast.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-__all__ = ["Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "load"]
+__all__ = ["Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "load", "processors"]
 
 FILE = "holdfast.toml"
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+"""Quota and period of the container, cgroup v2."""
 
 
 class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +47,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """gRPC port (Open Inference Protocol, health); 0: any free one; -1: none. Needs the extra `grpc`."""
     workers: int = 1
     """Serving processes."""
+    model_threads: int = 0
+    """Threads for one run of a large model (1 MiB and more); 0: this machine's processors, shared among the workers."""
     model_memory_mb: float = 0.0
     """MiB that open models of one serving process may take: they are loaded on first use, and the longest unused ones go.
     0: all stay loaded, so that no request ever waits for its model; set it for hundreds of deployments."""
@@ -67,7 +71,7 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_connections: int = 4096
     """Clients of one serving process; at this many, one that asks nothing makes room, else the next is answered 503."""
     queue_ms: float = 250.0
-    """A request that would wait longer than this for its turn (or than 16 times what its model takes) is answered 503."""
+    """A request that would wait longer than this for its turn (or than 8 times what its model takes) is answered 503."""
     access_log: str = ""
     """File for one JSON line per HTTP request of the inference port, relative to the workspace; `-`: standard output;
     empty: none."""
@@ -85,6 +89,8 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days of predictions kept, by event time; 0 keeps everything."""
     segment_mb: float = 32.0
     """A write-ahead segment is closed and turned into Parquet at this size in MiB."""
+    sample: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1.0
+    """Share of the requests that are logged in full, for very high volume; of the others only the counts are kept."""
     durability: Literal["process", "machine"] = "process"
     """What an acknowledged prediction survives: a killed process, or also a power cut (fdatasync, in groups)."""
     when_full: Literal["refuse", "serve"] = "refuse"
@@ -153,6 +159,19 @@ def load(
         return msgspec.convert(raw, Settings, strict=False)
     except msgspec.ValidationError as bad:
         raise UsageError(f"wrong setting: {bad}", str(path), "see docs/reference/configuration.md") from None
+
+
+def processors() -> int:
+    """How many this process may use: by its affinity, and by the quota of its container."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        count = os.cpu_count() or 1
+    try:
+        quota, period = CPU_MAX.read_text(encoding="ascii").split()
+        return max(min(count, int(quota) // int(period)), 1)
+    except (OSError, ValueError):  # no such file, or no quota ("max")
+        return count
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

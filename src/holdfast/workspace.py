@@ -71,7 +71,8 @@ class Workspace:
         """Inference sessions."""
         from holdfast.backends.onnx import OnnxRuntime
 
-        return OnnxRuntime()
+        serve = self.settings.serve
+        return OnnxRuntime(serve.model_threads or max(config.processors() // max(serve.workers, 1), 1))
 
     @cached_property
     def registry(self) -> ModelRegistry:

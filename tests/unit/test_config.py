@@ -1,6 +1,7 @@
 import pytest
 
-from holdfast.config import load
+from holdfast import config
+from holdfast.config import load, processors
 from holdfast.errors import UsageError
 
 
@@ -25,3 +26,18 @@ def test_a_deployment_has_its_own_settings(tmp_path):
     settings = load(tmp_path, environ={})
     assert settings.deployment("prices").train == "t.py:train"
     assert settings.deployment("other").canary_share == 0.1
+
+
+def test_a_containers_quota_counts_as_its_processors(tmp_path, monkeypatch):
+    here = tmp_path / "cpu.max"
+    monkeypatch.setattr(config, "CPU_MAX", here)
+    every = processors()
+    assert every >= 1
+    for text, expected in (
+        ("max 100000\n", every),
+        ("100000 100000\n", 1),
+        ("50000 100000\n", 1),
+        ("9900000 100000\n", every),
+    ):
+        here.write_text(text)
+        assert processors() == expected

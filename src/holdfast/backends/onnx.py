@@ -1,6 +1,6 @@
 """Inference sessions through ONNX Runtime: `OnnxRuntime` is `core.ports.Runtime`.
 
-One thread by default (for small models more only wait for each other) and no telemetry. A graph reads all numbers as one
+One thread for small models (more only wait for each other) and no telemetry. A graph reads all numbers as one
 float64 matrix, whose columns its metadata name, and every text column as an input [n, 1]; nothing else knows about tensors.
 Text has no null in ONNX, so a missing one enters as `core.contract.MISSING_STRING`; a truth value is 1 or 0 in the matrix.
 Graphs of earlier versions, with an input [n, 1] per column, are read as well.
@@ -38,19 +38,30 @@ _DTYPES: Final[dict[str, Any]] = {
 _NUMBER: Final = {"true": 1.0, "false": 0.0, None: np.nan}
 
 PREDICTION: Final = "prediction"
+LARGE: Final = 1 << 20
+"""Bytes of a model's file from which on a run of many rows is worth several threads (measured)."""
 
 Cast = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class OnnxRuntime:
-    """Opens ONNX files."""
+    """Opens ONNX files.
 
-    def load(self, model: Path, *, threads: int = 1) -> OnnxSession:
+    Args:
+        threads: for one run of a large model; small ones run in the thread that asks, as handing out work takes longer.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+
+    def load(self, model: Path, *, threads: int = 0) -> OnnxSession:
         """A session; ReleaseError if the file is no model that this runtime can run."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads or self._threads_for(model)
         options.inter_op_num_threads = 1
+        # Its threads would burn a processor while they wait, which other workers and models need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             return OnnxSession(session)
@@ -59,6 +70,10 @@ class OnnxRuntime:
             raise ReleaseError(
                 f"the model cannot be opened: {first}", str(model), "holdfast verify, then build again"
             ) from None
+
+    def _threads_for(self, model: Path) -> int:
+        """By size and not by measurement: all workers choose the same, so that their answers are the same to the last bit."""
+        return self._threads if model.is_file() and model.stat().st_size >= LARGE else 1
 
 
 class OnnxSession:

@@ -277,7 +277,9 @@ class Session(Protocol):
 class Runtime(Protocol):
     """Opens models for inference."""
 
-    def load(self, model: Path, *, threads: int = 1) -> Session: ...
+    def load(self, model: Path, *, threads: int = 0) -> Session:
+        """`threads` for one run; 0: what suits the model and this machine."""
+        ...
 
 
 class FetchedModel(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from holdfast.backends.onnx import OnnxRuntime
 from holdfast.core.contract import MISSING_STRING, NUMBERS_KEY
@@ -166,3 +166,38 @@ def test_a_graph_with_an_input_per_column_has_no_direct_way(tmp_path):
     nodes = [helper.make_node("Cast", ["a"], ["prediction"], to=TensorProto.DOUBLE)]
     for kind in (TensorProto.STRING, TensorProto.DOUBLE):
         assert saved(tmp_path / "m.onnx", {"a": kind}, nodes, "prediction").direct(("a",)) is None
+
+
+def wide(path, width):
+    """A net with a layer of `width` x `width` weights."""
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(1, width)), rng.normal(size=(width, width)) / width
+    nodes = [
+        helper.make_node("MatMul", ["a", "first"], ["h"]),
+        helper.make_node("Tanh", ["h"], ["t"]),
+        helper.make_node("MatMul", ["t", "second"], ["s"]),
+        helper.make_node("ReduceMean", ["s", "axes"], ["prediction"], keepdims=1),
+    ]
+    given = helper.make_tensor_value_info("a", TensorProto.DOUBLE, ["n", 1])
+    answer = helper.make_tensor_value_info("prediction", TensorProto.DOUBLE, ["n", 1])
+    weights = [
+        numpy_helper.from_array(first, "first"),
+        numpy_helper.from_array(second, "second"),
+        numpy_helper.from_array(np.array([1]), "axes"),
+    ]
+    graph = helper.make_graph(nodes, "g", [given], [answer], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_large_models_get_threads_and_answer_the_same_in_every_process(tmp_path):
+    small, large = wide(tmp_path / "small.onnx", 64), wide(tmp_path / "large.onnx", 700)
+    runtime = OnnxRuntime(threads=3)
+    options = {path: runtime.load(path)._session.get_session_options() for path in (small, large)}
+    assert [options[path].intra_op_num_threads for path in (small, large)] == [1, 3]
+    assert runtime.load(large, threads=2)._session.get_session_options().intra_op_num_threads == 2
+    table = {"a": np.linspace(-2.0, 2.0, 500)}
+    one, three, again = (OnnxRuntime(threads).load(large).run(table)["prediction"] for threads in (1, 3, 3))
+    assert np.array_equal(three, again), "each worker chooses the same number, and so gives the same bits"
+    assert np.allclose(one, three, rtol=1e-12)

@@ -1,13 +1,10 @@
 """TLS: shown, renewed while the server runs, and never broken by half a renewal."""
 
-import datetime as dt
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.pems import write_certificate
 from tests.unit.rpc.conftest import Door
 
 from holdfast.errors import ServeError
@@ -17,31 +14,17 @@ from holdfast.rpc.messages import SERVICE
 
 def certificate(folder: Path, name: str) -> tuple[bytes, bytes]:
     """A self-signed certificate for localhost, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    return made.public_bytes(pem), key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / name).mkdir()
+    cert, key = write_certificate(folder / name)
+    return cert.read_bytes(), key.read_bytes()
 
 
 def write(folder: Path, cert: bytes, key: bytes) -> tuple[Path, Path]:
     """Replaced as a whole, as renewal does it."""
     found = []
     for name, content in (("cert.pem", cert), ("key.pem", key)):
-        (folder / "new").write_bytes(content)
-        found.append((folder / "new").replace(folder / name))
+        (folder / "waiting").write_bytes(content)
+        found.append((folder / "waiting").replace(folder / name))
     return found[0], found[1]
 
 

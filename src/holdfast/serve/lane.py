@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["THREADS", "Lane"]
 
 THREADS: Final = min(4, os.cpu_count() or 1)
-PATIENCE: Final = 16.0
+PATIENCE: Final = 8.0
 """A request may wait this many times as long as it takes, even if that is above the limit."""
 GUESS_S: Final = 1e-3
 WEIGHT: Final = 0.1

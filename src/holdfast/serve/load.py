@@ -1,12 +1,12 @@
 """How late we are: how long a request has waited for its turn in the event loop, and from when on that is too long.
 
 All that is ready is read in one *tick* of the loop, one request after the other, so a request has waited for about as long as
-its tick has lasted. A short burst may wait up to a tenth of a second. But when ticks have been long for that whole time, there
-is a standing queue: then only those get in that wait no longer than the limit, and are answered in time, while the others hear
-at once that they should come again. Without that everybody would wait, and nobody's answer would be in time.
+its tick has lasted. A short burst may wait for longer than the limit. But when that goes on there is a standing queue: then only
+those get in that wait no longer than the limit, and are answered in time, while the others hear at once that they should come
+again. Without that everybody would wait, and nobody's answer would be in time.
 
 References: K. Nichols and V. Jacobson, "Controlling queue delay", ACM Queue 10(5), 2012; B. Maurer, "Fail at scale",
-ACM Queue 13(8), 2015 (the limit that depends on when the queue was last empty).
+ACM Queue 13(8), 2015 (a limit that depends on whether there is a standing queue).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Load"]
 
-BURST_S: Final = 0.1
+BURST_S: Final = 0.05
+CALM_S: Final = 1.0
+"""After so long without anybody waiting too long, the next burst is a new one."""
 
 
 class Load:
@@ -37,7 +39,7 @@ class Load:
         self._limit = limit_s / 2.0
         self._burst = max(self._limit, BURST_S)
         self._began: float | None = None
-        self._calm = now()
+        self._first = self._last = now() - CALM_S  # that somebody waited too long, in this burst or queue
 
     def late(self) -> bool:
         """Whether the request at hand has waited too long; called once for each."""
@@ -46,10 +48,13 @@ class Load:
             self._began = self._now()
             asyncio.get_running_loop().call_soon(self._end)
             return False
-        waited = self._now() - began
-        if waited < self._limit:
+        now = self._now()
+        if now - began < self._limit:
             return False
-        return waited > self._burst or self._now() - self._calm > BURST_S
+        if now - self._last >= CALM_S:
+            self._first = now
+        self._last = now
+        return now - began > self._burst or now - self._first > BURST_S
 
     def waited(self) -> float:
         """Seconds since this tick began."""
@@ -57,8 +62,4 @@ class Load:
 
     def _end(self) -> None:
         """The tick is over: all that was ready has had its turn."""
-        assert self._began is not None
-        now = self._now()
-        if now - self._began < self._limit / 2.0:
-            self._calm = now
         self._began = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal"]
+__all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal", "Tally"]
 
 
 class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
@@ -40,6 +40,23 @@ class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False
     """Of the numeric fields."""
     numbers: bytes = b""
     """Their values: float64 little-endian, all rows of the first field, then all rows of the next; NaN = missing."""
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
+    """One answered request of which only the counts are kept (`[log] sample`); it begins like a `Prediction`."""
+
+    request: str
+    deployment: str
+    release: str
+    track: str
+    received: int
+    clock: int
+    latency_us: int
+    client_id: str
+    rows: int
+    times: list[int] | None
+    bins: bytes
+    """The bin of each value, all rows of the first counted column, then all rows of the next: `predictions.sampling`."""
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, tag="r"):
@@ -75,4 +92,4 @@ class Labelled(msgspec.Struct, frozen=True, array_like=True, tag="l"):
     labels: list[Label]
 
 
-Record = Prediction | Refusal | Labelled
+Record = Prediction | Tally | Refusal | Labelled

@@ -21,11 +21,11 @@ from typing import Final
 import msgspec
 
 from holdfast.core.ports import Database, Stores
-from holdfast.core.prediction import Labelled, Prediction, Refusal
+from holdfast.core.prediction import Labelled, Prediction, Refusal, Tally
 from holdfast.core.window import Window, merge
 from holdfast.errors import Conflict
 from holdfast.predictions import log as wal
-from holdfast.predictions.windows import Recipe, cut
+from holdfast.predictions.windows import Recipe, cut, fits
 
 __all__ = ["Counted", "clock", "count", "lease", "position"]
 
@@ -45,7 +45,7 @@ class Counted(msgspec.Struct):
     labels: int = 0
     damaged: int = 0
     unknown: int = 0
-    """Rows of releases that are not in this workspace; they are logged, but nothing says how to count them."""
+    """Rows that nothing says how to count: of releases that are not here, or tallied by another version of Holdfast."""
 
 
 @contextlib.contextmanager
@@ -160,10 +160,10 @@ def _store(
         stores.cursors.set("damaged", stores.cursors.get("damaged") + damaged)
     # Each writer's own order is kept, so a recount numbers count windows the same.
     records = heapq.merge(*([e.record for e in part.entries] for part in parts), key=lambda record: record.received)
-    groups: dict[tuple[str, str], list[Prediction | Refusal]] = defaultdict(list)
-    last: dict[str, Prediction] = {}  # they alone move the clock: a label may come before a replay has begun
+    groups: dict[tuple[str, str], list[Prediction | Tally | Refusal]] = defaultdict(list)
+    last: dict[str, Prediction | Tally] = {}  # they alone move the clock: a label may come before a replay has begun
     for record in records:
-        if isinstance(record, Prediction):
+        if isinstance(record, Prediction | Tally):
             last[record.deployment] = record
         if isinstance(record, Labelled):
             stores.labels.add(record.deployment, record.labels, received=record.received, clock=record.clock)
@@ -173,20 +173,23 @@ def _store(
     for record in last.values():
         _set_clock(stores, record)
     for (deployment, release), found in groups.items():
-        told.rows += sum(record.rows for record in found if isinstance(record, Prediction))
+        rows = sum(record.rows for record in found if not isinstance(record, Refusal))
+        told.rows += rows
         told.refusals += sum(isinstance(record, Refusal) for record in found)
         what = recipes(release)
         if what is None:
-            told.unknown += sum(record.rows for record in found if isinstance(record, Prediction))
+            told.unknown += rows
             continue
+        known = [record for record in found if not isinstance(record, Tally) or fits(what, record)]
+        told.unknown += sum(record.rows for record in found) - sum(record.rows for record in known)
         name = f"rows/{deployment}/{release}"
         before = stores.cursors.get(name)
-        windows, after = cut(what, found, seen=before, lateness_share=lateness_share)
+        windows, after = cut(what, known, seen=before, lateness_share=lateness_share)
         stores.windows.add(_merged(windows))
         stores.cursors.set(name, after)
 
 
-def _set_clock(stores: Stores, record: Prediction) -> None:
+def _set_clock(stores: Stores, record: Prediction | Tally) -> None:
     """A record whose deployment clock is not the wall clock comes from a replay, and its clock is the replay's."""
     name = f"replay/{record.deployment}"
     if abs(record.clock - record.received) <= SAME_CLOCK:

@@ -16,12 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.contract import Contract
-from holdfast.core.prediction import Prediction, Refusal
+from holdfast.core.prediction import Prediction, Refusal, Tally
 from holdfast.core.profile import CONFIDENCE, LOSS, OUTPUT, RESIDUAL, Profile, WindowRule
 from holdfast.core.window import Stream, Window
 from holdfast.stats.counts import ColumnSpec, Counts
 
-__all__ = ["Recipe", "cut", "event_times", "input_columns", "matrix", "pack", "place", "recipe"]
+__all__ = [
+    "Recipe",
+    "bin_type",
+    "counted_columns",
+    "cut",
+    "event_times",
+    "fits",
+    "input_columns",
+    "matrix",
+    "output_column",
+    "pack",
+    "place",
+    "recipe",
+]
 
 Values = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -60,12 +73,12 @@ def place(times: Integers, clocks: Integers, length: int, lateness_share: float)
     return np.where(late, clocks // length, own), late
 
 
-def event_times(record: Prediction) -> list[int]:
+def event_times(record: Prediction | Tally) -> list[int]:
     """Event time of each row; without a timestamp the clock at receipt."""
     return [record.clock] * record.rows if record.times is None else record.times
 
 
-def clocks_at(record: Prediction) -> Integers:
+def clocks_at(record: Prediction | Tally) -> Integers:
     """The deployment clock at each row: the record's, but in a replay a request's own rows move it, one after the other.
 
     Else a file of a year, replayed by the thousand rows, would be late but for the last day of each thousand.
@@ -109,14 +122,14 @@ def input_columns(records: Sequence[Prediction]) -> dict[str, Values]:
 
 
 def cut(
-    what: Recipe, records: Sequence[Prediction | Refusal], *, seen: int, lateness_share: float
+    what: Recipe, records: Sequence[Prediction | Tally | Refusal], *, seen: int, lateness_share: float
 ) -> tuple[list[Window], int]:
     """Windows of records of one deployment and release, in log order; and the rows seen after them.
 
     `seen` says how many rows of this deployment and release came before these records; a time window stays open for
     `lateness_share` of its length.
     """
-    answered = [record for record in records if isinstance(record, Prediction)]
+    answered = [record for record in records if not isinstance(record, Refusal)]
     windows = _refused(what.rule, records, seen)
     if answered:
         windows += _answered(what, answered, seen, lateness_share)
@@ -151,7 +164,7 @@ def pack(
     )
 
 
-def _answered(what: Recipe, records: list[Prediction], seen: int, lateness_share: float) -> list[Window]:
+def _answered(what: Recipe, records: list[Prediction | Tally], seen: int, lateness_share: float) -> list[Window]:
     rows = np.array([record.rows for record in records])
     times = np.array([time for record in records for time in event_times(record)], dtype=np.int64)
     clocks = np.concatenate([clocks_at(record) for record in records])
@@ -166,14 +179,16 @@ def _answered(what: Recipe, records: list[Prediction], seen: int, lateness_share
     whole = rows > 0
     first = (np.cumsum(rows) - rows)[whole]
     requests[first], latency[first] = 1, np.array([record.latency_us for record in records])[whole]
-    table = _table(what, records)
+    whole_rows, table, tallied = _values(what, records, rows)
     windows = []
     for number, code in sorted(set(zip(numbers.tolist(), codes.tolist(), strict=True))):
-        chosen: Any = (numbers == number) & (codes == code)
-        if chosen.all():
-            chosen = slice(None)
-        counts = Counts.of((*what.inputs, *what.outputs), {name: values[chosen] for name, values in table.items()})
-        counts = Counts(int(times[chosen].size), counts.columns)
+        chosen = (numbers == number) & (codes == code)
+        specs, in_table = (*what.inputs, *what.outputs), chosen[whole_rows]
+        counts = _tallied(specs, tallied[:, chosen[~whole_rows]])
+        if in_table.any():
+            some = slice(None) if in_table.all() else in_table
+            counts += Counts.of(specs, {name: values[some] for name, values in table.items()})
+        counts = Counts(int(chosen.sum()), counts.columns)
         sums = {
             "n": float(counts.rows),
             "requests": float(requests[chosen].sum()),
@@ -186,10 +201,43 @@ def _answered(what: Recipe, records: list[Prediction], seen: int, lateness_share
     return windows
 
 
-def _refused(rule: WindowRule, records: Sequence[Prediction | Refusal], seen: int) -> list[Window]:
+def _values(
+    what: Recipe, records: list[Prediction | Tally], rows: NDArray[Any]
+) -> tuple[NDArray[np.bool_], dict[str, Values], NDArray[Any]]:
+    """Which rows have values, those values by column, and the bins of the other rows: [columns, rows]."""
+    full = [record for record in records if isinstance(record, Prediction)]
+    bins = [_bins(what, record) for record in records if isinstance(record, Tally)]
+    whole = np.repeat(np.array([isinstance(record, Prediction) for record in records]), rows)
+    width = len(what.inputs) + len(what.outputs)
+    return whole, counted_columns(what, full), np.concatenate([np.empty((width, 0), dtype=np.uint8), *bins], axis=1)
+
+
+def bin_type(specs: Sequence[ColumnSpec]) -> type[np.uint8 | np.uint16]:
+    """The narrowest integer that holds every bin."""
+    return np.uint8 if max((spec.size for spec in specs), default=0) <= 256 else np.uint16
+
+
+def fits(what: Recipe, record: Tally) -> bool:
+    """Whether a tally was made by this recipe."""
+    specs = (*what.inputs, *what.outputs)
+    return len(record.bins) == len(specs) * record.rows * np.dtype(bin_type(specs)).itemsize
+
+
+def _bins(what: Recipe, record: Tally) -> NDArray[Any]:
+    specs = (*what.inputs, *what.outputs)
+    return np.frombuffer(record.bins, dtype=bin_type(specs)).reshape(len(specs), record.rows)
+
+
+def _tallied(specs: Sequence[ColumnSpec], bins: NDArray[Any]) -> Counts:
+    if not bins.size:
+        return Counts()
+    return Counts(bins.shape[1], {s.name: np.bincount(b, minlength=s.size) for s, b in zip(specs, bins, strict=True)})
+
+
+def _refused(rule: WindowRule, records: Sequence[Prediction | Tally | Refusal], seen: int) -> list[Window]:
     windows = []
     for record in records:
-        if isinstance(record, Prediction):
+        if not isinstance(record, Refusal):
             seen += record.rows
             continue
         number = record.clock // rule.length_us if rule.kind == "time" else seen // rule.rows
@@ -208,12 +256,13 @@ def _refused(rule: WindowRule, records: Sequence[Prediction | Refusal], seen: in
     return windows
 
 
-def _table(what: Recipe, records: list[Prediction]) -> dict[str, Values]:
+def counted_columns(what: Recipe, records: list[Prediction]) -> dict[str, Values]:
+    """Every column that is counted, over all rows of the records."""
     given = input_columns(records)
     rows = sum(record.rows for record in records)
     table = {spec.name: given.get(spec.name, _missing(what.contract, spec.name, rows)) for spec in what.inputs}
     for spec in what.outputs:
-        table[spec.name] = _output(what.contract, records, spec.name)
+        table[spec.name] = output_column(what.contract, records, spec.name)
     return table
 
 
@@ -221,7 +270,7 @@ def _missing(contract: Contract, name: str, rows: int) -> Values:
     return np.full(rows, np.nan) if contract.field(name).numeric else np.full(rows, None, dtype=object)
 
 
-def _output(contract: Contract, records: list[Prediction], name: str) -> Values:
+def output_column(contract: Contract, records: list[Prediction], name: str) -> Values:
     """The model's answer as one column, see `core.profile`."""
     output = contract.output
     if output.task == "regression":

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from holdfast.core.prediction import Labelled, Prediction, Refusal
+from holdfast.core.prediction import Labelled, Prediction, Refusal, Tally
 from holdfast.serve import counts
 from holdfast.serve.counts import SUFFIX, Book, Page, Series
 
@@ -98,6 +98,10 @@ class _Answered(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False)
     rows: int
 
 
+class _Tallied(_Answered, frozen=True, array_like=True, tag="c", gc=False):
+    """How a `Tally` begins: just so."""
+
+
 class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
     """How a `Refusal` begins."""
 
@@ -108,7 +112,7 @@ class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
     code: str
 
 
-_HEADS: Final = msgspec.msgpack.Decoder(_Answered | _Refused | Labelled)
+_HEADS: Final = msgspec.msgpack.Decoder(_Answered | _Tallied | _Refused | Labelled)
 
 
 class Metrics:
@@ -175,7 +179,7 @@ class Metrics:
 
     def _count(self, record: Any, size: int) -> None:
         kind = type(record)
-        if kind is _Answered or kind is Prediction:
+        if kind is _Answered or kind is _Tallied or kind is Prediction or kind is Tally:
             key = (record.deployment, record.track)
             start = self._answered.get(key)
             if start is None:

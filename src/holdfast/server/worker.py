@@ -28,6 +28,8 @@ from holdfast.http.problems import Reply
 from holdfast.http.reader import Limits, Request
 from holdfast.predictions.journal import Journal, LogCounts
 from holdfast.predictions.log import Writer
+from holdfast.predictions.sampling import Sampler
+from holdfast.predictions.windows import recipe
 from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
@@ -78,6 +80,7 @@ class _Worker:
             serve_when_full=settings.log.when_full == "serve",
             appended=self._appended,
         )
+        self._sampler = Sampler(settings.log.sample) if settings.log.sample < 1.0 else None
         self._told = (0, 0, False)
         fleet = Fleet.joined(workspace.run, os.getppid(), int(told.name.removeprefix("w")))
         self._metrics = Metrics(told.name, Place(fleet.folder, workspace.log, self._writer.name))
@@ -87,6 +90,7 @@ class _Worker:
             metrics=self._metrics,
             max_rows=settings.serve.max_rows,
             hash_key=secret,
+            sample=self._sampler,
         )
         self._certificate = certificate(settings.serve, workspace.folder)
         self._admission = admission(settings.serve, workspace.run, workspace.keys, told.name)
@@ -209,7 +213,10 @@ class _Worker:
         self._metrics.add("model_evictions_total", by=now.evictions)
 
     def _release(self, digest: str) -> Release:
-        return open_release(self._workspace.releases / digest, self._trusted)
+        release = open_release(self._workspace.releases / digest, self._trusted)
+        if self._sampler is not None:
+            self._sampler.learn(digest, recipe(release.contract, release.profile))
+        return release
 
     def _contract(self, deployment: str) -> Contract:
         return self._plan.contract(deployment)

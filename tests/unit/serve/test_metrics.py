@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from holdfast.core.prediction import Label, Labelled, Prediction, Record, Refusal
+from holdfast.core.prediction import Label, Labelled, Prediction, Record, Refusal, Tally
 from holdfast.predictions.log import Writer, encode
 from holdfast.serve import counts
 from holdfast.serve import metrics as module
@@ -84,10 +84,10 @@ def test_an_idle_process_says_so():
 
 def test_counts_are_read_off_the_frames_that_were_logged():
     """The heads that are decoded are how the records begin."""
-    for head, record in ((module._Answered, Prediction), (module._Refused, Refusal)):
+    for head, record in ((module._Answered, Prediction), (module._Tallied, Tally), (module._Refused, Refusal)):
         assert record.__struct_fields__[: len(head.__struct_fields__)] == head.__struct_fields__
         assert head.__struct_config__.tag == record.__struct_config__.tag
-    assert {kind.__struct_config__.tag for kind in get_args(Record)} == {"p", "r", "l"}, "a new kind must be counted"
+    assert {kind.__struct_config__.tag for kind in get_args(Record)} == {"p", "c", "r", "l"}, "a new kind must be counted"
 
 
 def test_no_count_is_lost_between_threads():

@@ -262,7 +262,10 @@ def binary(rng: random.Random) -> Post:
     inputs, blobs = [], []
     if rng.random() < 0.5:
         kind = rng.choice(sorted(set(DTYPES) - {"BYTES"}))
-        described = [("x", kind, [2, 4], np.abs(np.array(PLAIN)).astype(DTYPES[kind]).ravel())]
+        values = np.abs(np.array(PLAIN)).astype(DTYPES[kind])
+        described = [("x", kind, [2, 4], values.ravel())]
+        if rng.random() < 0.5:
+            described = [(column, kind, [2], values[:, index]) for index, column in enumerate("abcd")]
         name = "plain"
     else:
         described = [(n, t, [3], v) for n, (t, v) in MIXED.items()]

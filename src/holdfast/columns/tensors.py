@@ -8,14 +8,17 @@ Bytes stand in the order of their tensors. Where tensors with JSON data stand am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.columns.binary import unpack
+from holdfast.columns.binary import DTYPES, unpack
 from holdfast.columns.layout import Batch, Layout
 from holdfast.columns.payloads import (
     JSON,
+    MAX_ID,
     OCTETS,
     TENSORS,
     Payload,
@@ -70,10 +73,65 @@ def decode_binary(body: bytes, length: str, layout: Layout, max_rows: int) -> Pa
             "header Inference-Header-Content-Length",
             "say how many bytes of JSON stand before the tensors",
         )
+    data = memoryview(body)[size:]
+    plain = _plain(body[:size], data, layout, max_rows)
+    if plain is not None:
+        return plain
     document = read_object(decode_json(body[:size]), TENSORS, "inputs")
     outputs, binary = wanted(document.get("outputs"), document.get("parameters"), layout.contract.output)
-    batch = _batch(document["inputs"], memoryview(body)[size:], layout, max_rows)
+    batch = _batch(document["inputs"], data, layout, max_rows)
     return Payload(batch, read_id(document), outputs, binary, OCTETS if binary else JSON)
+
+
+class _Size(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    binary_data_size: int
+
+
+class _Described(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    parameters: _Size
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    inputs: list[_Described]
+    id: str = ""
+    parameters: Any = None
+    outputs: Any = None
+
+
+_HEAD: Final = msgspec.json.Decoder(_Head)
+
+
+def _plain(json: bytes, data: memoryview, layout: Layout, max_rows: int) -> Payload | None:
+    """A tensor of one datatype and shape for each feature, in order: one matrix, read where it stands. None: look closer."""
+    try:
+        head = _HEAD.decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    inputs, names = head.inputs, layout.required
+    if len(inputs) != len(names) or len(head.id) > MAX_ID:
+        return None
+    datatype, shape, size = inputs[0].datatype, inputs[0].shape, inputs[0].parameters.binary_data_size
+    dtype, rows = DTYPES.get(datatype), shape[0] if shape else 0
+    if dtype is None or dtype.kind not in "fiu" or shape not in {(rows,), (rows, 1)} or not 0 < rows <= max_rows:
+        return None
+    if size != rows * dtype.itemsize or len(data) != size * len(names):
+        return None
+    for one, name in zip(inputs, names, strict=True):
+        if (
+            one.name != name
+            or one.datatype != datatype
+            or one.shape != shape
+            or one.parameters.binary_data_size != size
+        ):
+            return None
+    batch = layout.from_block(np.frombuffer(data, dtype).reshape(len(names), rows).T)
+    if batch is None:
+        return None
+    outputs, binary = wanted(head.outputs, head.parameters, layout.contract.output)
+    return Payload(batch, head.id, outputs, binary, OCTETS if binary else JSON)
 
 
 def _batch(inputs: Any, data: memoryview, layout: Layout, max_rows: int) -> Batch:

@@ -150,3 +150,37 @@ def test_tensors_must_agree():
         read(AREA)
     with pytest.raises(MalformedRequest, match="features"):
         read(("x", "FP32", [1, 2, 3, 4]), shape=[1, 4], layout=PLAIN)
+
+
+A, B, C = (("a", "FP32", [1.5, 2.5]), ("b", "FP32", [3.0, 4.0]), ("c", "FP32", [5.0, 6.0]))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(A, B, C), (C, A, B), (A, ("b", "INT8", [3, 4]), C), tuple((n, "FP16", v) for n, _, v in (A, B, C))],
+    ids=["in order", "in another order", "of several types", "of half precision"],
+)
+@pytest.mark.parametrize("shape", [None, [2, 1]])
+def test_a_tensor_for_each_feature(given, shape):
+    found = read(*given, layout=PLAIN, shape=shape, id="mine", parameters={"binary_data_output": True})
+    assert {name: values.tolist() for name, values in found.batch.table.items()} == {n: v for n, _, v in (A, B, C)}
+    assert (found.client_id, set(found.binary), found.media) == ("mine", {"prediction"}, OCTETS)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"shape": [1]}, "8 are given"),
+        ({"shape": [3]}, "8 are given"),
+        ({"shape": [2, 2]}, "8 are given"),
+        ({"more": b"1234"}, "stand behind the JSON"),
+        ({"most": 1}, "at most 1"),
+        ({"id": "x" * 201}, "'id'"),
+        ({"outputs": [{"name": "label"}]}, "no output 'label'"),
+    ],
+)
+def test_a_tensor_for_each_feature_that_does_not_fit(given, said):
+    with pytest.raises(InvalidInput, match=said):
+        read(A, B, C, layout=PLAIN, **given)
+    with pytest.raises(InvalidInput, match="field 'c'"):
+        read(A, B, ("c", "FP32", [1, np.nan]), layout=PLAIN)

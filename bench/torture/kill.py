@@ -28,8 +28,8 @@ from holdfast.workspace import Workspace
 
 KILLS: Final = 1000
 WORKERS: Final = 2
-CONNECTIONS: Final = 12
-REST_S: Final = 0.05
+CONNECTIONS: Final = 6
+REST_S: Final = 0.1
 """Longest time for which a worker that is ready is left alone."""
 
 

@@ -131,6 +131,8 @@ def status(ctx: click.Context, name: str | None, watch: bool, as_json: bool) -> 
             else:
                 where = f"serving at {seen.server.inference}" if seen.server.running else "no server is running"
                 _many(seen.deployments, where)
+                if seen.server.lagging:
+                    note(f"the newest plan is not in force, the one before it answers: {seen.server.lagging}")
                 _log(seen.log)
         if not watch:
             return

@@ -86,13 +86,15 @@ def server(run: Path) -> Server:
     serving, keeping = (
         note if _alive(note) else {} for note in (_note(run / "server.json"), _note(run / "keeper.json"))
     )
+    alive = workers(run)
     return Server(
         running=bool(serving),
-        workers=len(workers(run)),
+        workers=len(alive),
         inference=str(serving.get("inference", "")),
         keeping=bool(keeping),
         passed=keeping.get("passed"),
         trouble=str(keeping.get("error", "")),
+        lagging=next((report.why for report in alive if report.why), ""),
     )
 
 

@@ -137,6 +137,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Wall clock of its newest pass over the log."""
     trouble: str
     """Why its newest pass failed; empty if it did not."""
+    lagging: str = ""
+    """Why the newest plan is not in force: a serving process cannot load it, so the plan before it goes on answering."""
 
 
 class LogState(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from holdfast.server import follow
 from holdfast.server.child import note
 from holdfast.server.fleet import Fleet
 from holdfast.server.follow import Follower, pss_kb
+from holdfast.status import server
 
 
 def plan(generation: int, release: str = "r") -> Plan:
@@ -113,6 +114,7 @@ def test_a_plan_that_one_cannot_load_is_in_force_nowhere(tmp_path: Path, capsys,
             fleet.advance((0, 1))
         assert (one.answers, two.answers) == (1, 1)
         assert wait_in_force(tmp_path, 2) == (0, 2, "a byte has changed")
+        assert server(tmp_path).lagging == "a byte has changed"
         # A process that takes the place of a dead one answers like the others, not with the newest.
         fleet.starting(0)
         again = Serving(tmp_path, Fleet(tmp_path, os.getpid()), "w0")

@@ -93,6 +93,7 @@ class _Book:
     def hear(self, one: Answered) -> None:
         if one.status != 200:
             self.failed += 1
+            print(f"  {one.status} after {(one.heard - one.asked) * 1e3:.0f} ms: {one.told}", file=sys.stderr)
             return
         self.ids.add(one.told["predictions"][0]["id"])
         self.took.append(one.heard - one.asked)

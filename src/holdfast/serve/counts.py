@@ -118,12 +118,17 @@ class Book:
         shared, own, sizes = self._shared, self._own, self._sizes
         sequence = shared[SEQUENCE]
         copy = HEAD + len(own) * (~sequence & 1)
-        for start in self.changed | self._stale:
-            end = start + sizes[start]
-            shared[copy + start : copy + end] = own[start:end]
+        changed, stale = self.changed, self._stale
+        for start in changed if changed == stale else changed | stale:
+            size = sizes[start]
+            if size == 1:
+                shared[copy + start] = own[start]
+            else:
+                shared[copy + start : copy + start + size] = own[start : start + size]
         shared[copy], shared[copy + 1] = number, offset
         shared[SEQUENCE] = sequence + 1
-        self._stale, self.changed = self.changed, set()
+        stale.clear()
+        self._stale, self.changed = changed, stale
 
     def _anew(self, path: Path) -> memoryview:
         """A file with more numbers takes the old one's place whole."""

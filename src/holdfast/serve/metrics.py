@@ -46,6 +46,7 @@ ANSWERED: Final = "answered"
 _SIZE: Final = 3 + len(BUCKETS_US) + 1
 _LENGTH: Final = 8
 """Bytes of a frame before its record."""
+_SHORT: Final = 4096
 
 
 class Family(NamedTuple):
@@ -112,7 +113,9 @@ class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
     code: str
 
 
-_HEADS: Final = msgspec.msgpack.Decoder(_Answered | _Tallied | _Refused | Labelled)
+_DECODE: Final = msgspec.msgpack.Decoder(_Answered | _Tallied | _Refused | Labelled).decode
+_ANSWERS: Final = frozenset({_Answered, _Tallied, Prediction, Tally})
+_REFUSALS: Final = frozenset({_Refused, Refusal})
 
 
 class Metrics:
@@ -144,8 +147,12 @@ class Metrics:
     def logged(self, frames: Iterable[bytes], position: tuple[int, int]) -> None:
         """These frames are in the log, which now ends there (segment, offset)."""
         with self._lock:
+            size = 0
             for frame in frames:
-                self._count(_HEADS.decode(memoryview(frame)[_LENGTH:]), len(frame))
+                size += len(frame)
+                # A copy of a short frame is cheaper than a view of it.
+                self._count(_DECODE(frame[_LENGTH:] if len(frame) < _SHORT else memoryview(frame)[_LENGTH:]))
+            self._weigh(size)
             self._position = position
             self._book.flush(*position)
 
@@ -177,9 +184,9 @@ class Metrics:
         """The generation of the traffic plan in force."""
         self.gauge("plan_generation", generation)
 
-    def _count(self, record: Any, size: int) -> None:
+    def _count(self, record: Any) -> None:
         kind = type(record)
-        if kind is _Answered or kind is _Tallied or kind is Prediction or kind is Tally:
+        if kind in _ANSWERS:
             key = (record.deployment, record.track)
             start = self._answered.get(key)
             if start is None:
@@ -190,10 +197,12 @@ class Metrics:
             values[start + 2] += took
             values[start + 3 + bisect_left(BUCKETS_US, took)] += 1
             self._book.changed.add(start)
-        elif kind is _Refused or kind is Refusal:
+        elif kind in _REFUSALS:
             self._add(("refusals_total", record.deployment, record.code), 1)
         else:
             self._add(("labels_total", record.deployment), len(record.labels))
+
+    def _weigh(self, size: int) -> None:
         self._values[self._bytes] += size
         self._book.changed.add(self._bytes)
 
@@ -219,7 +228,8 @@ class Metrics:
 
     def _catch_up(self, position: counts.Position, log: Path) -> None:
         for record, size, number, offset in counts.behind(log, position):
-            self._count(record, size)
+            self._count(record)
+            self._weigh(size)
             self._position = (number, offset)
 
     # ------------------------------------------------------------------------------------------ telling
@@ -245,7 +255,8 @@ def pages(folder: Path, log: Path, *, without: str = "") -> list[Page]:
             continue
         late = Metrics(page.worker)
         for record, size, _, _ in counts.behind(log, page.position):
-            late._count(record, size)  # noqa: SLF001 - a counter of our own
+            late._count(record)  # noqa: SLF001 - a counter of our own
+            late._weigh(size)  # noqa: SLF001
         found.append(page._replace(numbers=counts.total([page.numbers, late._book.page.numbers])))  # noqa: SLF001
     return found
 

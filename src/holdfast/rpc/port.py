@@ -7,11 +7,13 @@ asked to come again after some minutes, so that a restarted worker gets its shar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from holdfast.errors import HoldfastError, MalformedRequest, MissingExtra, ServeError, TooLate
+from holdfast.errors import HoldfastError, MissingExtra, ServeError
+from holdfast.rpc.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -40,16 +42,20 @@ def require() -> None:
 class RpcPort:
     """A server that answers; `serve` makes it."""
 
-    def __init__(self, server: Any, health: Any, service: Service) -> None:
+    def __init__(self, server: Any, health: Any, service: Service, sweeper: asyncio.Task[None]) -> None:
         self._server = server
         self._health = health
         self._service = service
+        self._sweeper = sweeper
 
     async def drain(self, grace_s: float = 10.0) -> None:
         """Accept nobody, answer whoever has begun to ask; after `grace_s` the rest is cut off."""
         self._service.draining = True
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        self._sweeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._sweeper
 
 
 async def serve(
@@ -95,9 +101,9 @@ async def serve(
         ],
         maximum_concurrent_rpcs=calls,
     )
+    patience = Patience(request_s)
     handlers = {
-        name: grpc.stream_unary_rpc_method_handler(_within(request_s, handler))
-        for name, handler in service.calls.items()
+        name: grpc.stream_unary_rpc_method_handler(_read(patience, handler)) for name, handler in service.calls.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     doctor = health.aio.HealthServicer()
@@ -112,25 +118,19 @@ async def serve(
     except RuntimeError as bad:
         raise ServeError(f"the gRPC port cannot be used: {bad}", address, "choose another with --grpc-port") from None
     await server.start()
-    return RpcPort(server, doctor, service)
+    return RpcPort(server, doctor, service, asyncio.create_task(patience.sweep()))
 
 
-def _within(seconds: float, handler: Handler) -> Callable[[Any, Any], Awaitable[bytes]]:
-    """The handler, its message read by us: who begins to send and does not end would otherwise hold a place for ever."""
+def _read(patience: Patience, handler: Handler) -> Callable[[Any, Any], Awaitable[bytes]]:
+    """The handler of a call whose message we read ourselves."""
     from holdfast.rpc.statuses import status_of
 
     async def handle(_: Any, context: Any) -> bytes:
-        bad: HoldfastError
         try:
-            async with asyncio.timeout(seconds):
-                body = await context.read()
-        except TimeoutError:
-            bad = TooLate(f"the message was not complete after {seconds:g} s", next_step="send it faster")
-        else:
-            if isinstance(body, bytes):
-                return await handler(body, context)
-            bad = MalformedRequest("the call came without a message", next_step="send one")
-        await context.abort(*status_of(bad))
-        raise AssertionError("abort raises")
+            body = await patience.read(context)
+        except HoldfastError as bad:
+            await context.abort(*status_of(bad))
+            raise
+        return await handler(body, context)
 
     return handle

@@ -64,7 +64,7 @@ def write(folder: Path) -> list[str]:
     """A log of small segments, one row each, and one with two months, a torn tail and a damaged frame; the ids in it."""
     ids = []
     writer = Writer(folder / "log", "w0", segment_bytes=1)
-    records = [prediction([T0 + i], keys=[f"k{i}"]) for i in range(FAN - 1)]
+    records = [prediction([T0 + i], keys=[f"k{i}"]) for i in range(FAN)]
     records.append(prediction([T0 + 99, T0 + 40 * DAY], clock=T0 + 40 * DAY))
     for record in records:
         writer.append([encode(record)])

@@ -3,7 +3,8 @@
 A reader lists the files and opens them later, one after the other, by name. So that it finds all that it listed, and every
 row, files change like this: the merged file takes the name of the *last* of those that it replaces; then the others are
 replaced by husks (the same columns, no rows), which are removed when nobody can still be reading a list with their names.
-A scan in just that moment may see a row twice, never not at all: readers go by prediction id.
+A scan in just that moment may see a row twice, never not at all: readers go by prediction id. A month's first file stays as it
+is: DuckDB opens the first file that it listed twice, for the columns and for the rows, and would find another behind the name.
 
 What a merge is about to do stands in `.merging` before it is done, so that a killed one is taken up where it ended.
 """
@@ -138,7 +139,7 @@ def _resume(month: Path, tables: Tables) -> int:
 def _groups(log: Path, month: Path, tables: Tables) -> Iterable[list[Path]]:
     """Files of one release and about one size, if there are many of them."""
     tiers: dict[tuple[str, int], list[Path]] = defaultdict(list)
-    for path in _below(LARGE, sorted(month.glob("[!.]*.parquet"))):
+    for path in _below(LARGE, sorted(month.glob("[!.]*.parquet"))[1:]):
         ours = _NAME.fullmatch(path.name)
         if ours is None:
             continue

@@ -39,32 +39,33 @@ def ids_in(paths) -> list[str]:
 
 
 def test_many_small_files_become_one_and_every_name_stays_for_a_while(tmp_path: Path):
-    ids = archived(tmp_path, FAN)
+    ids = archived(tmp_path, FAN + 1)
     before = files(tmp_path, "town")
     assert merge(tmp_path, TABLES, "town") == FAN - 1
     assert files(tmp_path, "town") == before
-    assert ids_in(before[:-1]) == []
+    assert ids_in(before[1:-1]) == []
+    assert ids_in(before[:1]) == ids[:1], "the first stays as it is"
     assert ids_in(before) == ids
     assert {p.name for p in before[0].parent.iterdir()} == {p.name for p in before}
     assert merge(tmp_path, TABLES, "town") == 0
     assert sweep(tmp_path, TABLES, "town", now=before[0].stat().st_mtime + HUSK_S) == 0
     assert sweep(tmp_path, TABLES, "town", now=before[-1].stat().st_mtime + HUSK_S + 1) == FAN - 1
-    assert files(tmp_path, "town") == before[-1:]
+    assert files(tmp_path, "town") == [before[0], before[-1]]
     assert ids_in(files(tmp_path, "town")) == ids
 
 
 def test_few_files_stay(tmp_path: Path):
-    archived(tmp_path, FAN - 1)
+    archived(tmp_path, FAN)
     assert merge(tmp_path, TABLES, "town") == 0
-    (files(tmp_path, "town")[0].parent / "somebody's.parquet").write_bytes(b"not ours")
+    (files(tmp_path, "town")[0].parent / "zz.parquet").write_bytes(b"not ours")
     assert merge(tmp_path, TABLES, "town") == 0
 
 
 def test_a_file_whose_segment_stands_is_not_merged(tmp_path: Path):
     """The archive was killed between the file and the segment's end: it will write that file once more."""
-    archived(tmp_path, FAN)
-    first = files(tmp_path, "town")[0]
-    writer, number, _ = first.stem.rsplit("-", 2)
+    archived(tmp_path, FAN + 1)
+    second = files(tmp_path, "town")[1]
+    writer, number, _ = second.stem.rsplit("-", 2)
     segment = tmp_path / ".wal" / writer / f"{number}.wal"
     segment.parent.mkdir(parents=True)
     segment.touch()
@@ -72,7 +73,7 @@ def test_a_file_whose_segment_stands_is_not_merged(tmp_path: Path):
 
 
 def test_what_is_merged_reads_the_same(tmp_path: Path):
-    archived(tmp_path, FAN, rows=3)
+    archived(tmp_path, FAN + 1, rows=3)
     glob = f"{tmp_path}/town/parquet/*/*.parquet"
     sql = f"SELECT * FROM '{glob}' ORDER BY prediction_id"
     before = duckdb.sql(sql).fetchall()
@@ -84,9 +85,9 @@ def test_what_is_merged_reads_the_same(tmp_path: Path):
 
 def test_a_scan_under_way_misses_nothing(tmp_path: Path):
     """Whatever file the merge meets it at: names before are old or husks, and the merged one is the last."""
-    ids = archived(tmp_path, FAN)
+    ids = archived(tmp_path, FAN + 1)
     listed = files(tmp_path, "town")
-    for at in range(FAN + 1):
+    for at in range(FAN + 2):
         with_merge = tmp_path / f"copy{at}"
         for path in listed:
             copy = with_merge / path.relative_to(tmp_path)
@@ -110,10 +111,10 @@ def test_retention_is_by_whole_days_of_event_time(tmp_path: Path):
 
 
 def test_retention_cuts_inside_a_file(tmp_path: Path):
-    archived(tmp_path, FAN, step=DAY)
+    archived(tmp_path, FAN + 1, step=DAY)
     merge(tmp_path, TABLES, "town")
     assert retain(tmp_path, TABLES, "town", days=2, clock=T0 + 5 * DAY) == 3
-    assert len(ids_in(files(tmp_path, "town"))) == FAN - 3
+    assert len(ids_in(files(tmp_path, "town"))) == FAN + 1 - 3
 
 
 def test_all_of_it_also_for_names_that_answer_no_more(tmp_path: Path):
@@ -134,7 +135,7 @@ def test_all_of_it_also_for_names_that_answer_no_more(tmp_path: Path):
 
 @pytest.mark.parametrize("moment", range(12))
 def test_a_merge_that_failed_anywhere_is_taken_up(tmp_path: Path, moment: int):
-    ids = archived(tmp_path, FAN)
+    ids = archived(tmp_path, FAN + 1)
     left = moment
 
     class Dying(DuckTables):

@@ -113,7 +113,9 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute(
+        "PRAGMA synchronous=FULL"
+    )  # a log segment is removed once its counts are committed: on the disk, then
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

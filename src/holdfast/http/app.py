@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from holdfast.errors import HoldfastError, MalformedRequest, NotFound, Overloaded, ServeError
-from holdfast.http.pace import Pace
 from holdfast.http.packing import packed, unpacked
 from holdfast.http.problems import Refused, Reply, advice, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
@@ -24,6 +23,7 @@ from holdfast.predictions.log import encode
 from holdfast.serve import codecs, dataplane
 from holdfast.serve.guards import Admission, Grant
 from holdfast.serve.lane import Lane
+from holdfast.serve.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +77,7 @@ class App:
         self._pace = Pace()
         self._admission = admission or Admission()
         self._lane = lane or Lane()
+        self._shed: dict[str, Reply] = {}
         self._warming: set[asyncio.Task[None]] = set()
         self.draining = False
 
@@ -156,18 +157,20 @@ class App:
                 raise Refused("another site's page may not ask here", "header Origin", "ask from a program", status=403)
 
     def _invoked(self, named: str, headers: Mapping[str, str]) -> str:
-        """Which deployment `/invocations` means: the one that the query or a header names, or else the only one."""
+        """Which deployment `/invocations` means: the one that the query or a header names, or else the only one.
+
+        Who asks is not known yet, so no refusal tells what is deployed.
+        """
         name = named or headers.get("x-holdfast-deployment", "")
         if name:
             return name
-        names = sorted(self._plan.deployments)
+        names = list(self._plan.deployments)
         if len(names) == 1:
             return names[0]
         if not names:
             raise NotFound("nothing is deployed", "", "holdfast deploy")
         raise MalformedRequest(
-            f"{len(names)} models are deployed, and the request names none",
-            next_step=f"POST /invocations?deployment=NAME, such as {', '.join(names[:5])}",
+            "several models are deployed, and the request names none", next_step="POST /invocations?deployment=NAME"
         )
 
     # ------------------------------------------------------------------------------------------ work
@@ -223,8 +226,11 @@ class App:
             )
             bad.status = 500  # type: ignore[misc]
         self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
-        reply = problem(bad, (("allow", bad.allowed),) if isinstance(bad, MethodNotAllowed) else ())
-        return reply._replace(rest_s=REST_S) if type(bad) is Overloaded else reply
+        if type(bad) is Overloaded:  # who is in a hurry has a few of these ready
+            if (shed := self._shed.get(bad.what)) is None:
+                shed = self._shed[bad.what] = problem(bad)._replace(rest_s=REST_S)
+            return shed
+        return problem(bad, (("allow", bad.allowed),) if isinstance(bad, MethodNotAllowed) else ())
 
 
 _CODECS: Final[dict[str, codecs.Codec]] = {

@@ -9,6 +9,7 @@ it waited too long, instead of a timer per request.
 from __future__ import annotations
 
 import asyncio
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
         self._ending = False
         self._paused = False
         self._writable = True
+        self._rests_until = 0.0
         self._resting = False
         self._since = port.now
         self._client = ""
@@ -145,6 +147,9 @@ class Connection(asyncio.Protocol):
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)
                 break
+            if self._rests_until:
+                self._rest()
+                continue
             left -= 1
             asked = inbox.popleft()
             if not isinstance(asked, Request):
@@ -171,13 +176,20 @@ class Connection(asyncio.Protocol):
         if self._port.draining and not reader.inbox and not reader.midway:
             asked.keep, reader.deaf = False, True
         if reply.rest_s:
-            self._resting = True
-            asyncio.get_running_loop().call_later(reply.rest_s, self._rested)
+            self._rests_until = time.monotonic() + reply.rest_s
         self._hold(Held(reply, asked.keep, asked.method == "HEAD", asked.old))
 
+    def _rest(self) -> None:
+        """It was told when to come again, and is here before that: it is not listened to until then."""
+        left = self._rests_until - time.monotonic()
+        if left > 0.0 and not self._resting:
+            self._resting = True
+            asyncio.get_running_loop().call_later(left, self._rested)
+        elif left <= 0.0:
+            self._rests_until = 0.0
+
     def _rested(self) -> None:
-        """It was told to come again about now."""
-        self._resting = False
+        self._resting, self._rests_until = False, 0.0
         if not self._turning:
             self._turn()
 

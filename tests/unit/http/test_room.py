@@ -72,12 +72,20 @@ def test_who_was_told_to_come_again_is_not_listened_to_before():
         await asyncio.sleep(0.1)
         assert line.reading
         assert [answer.status for answer in answers(bytes(line.sent))] == [503, 200]
+        patient, line = wire.client()
+        patient.data_received(get("/shed"))
+        await ticks()
+        assert line.reading  # it asks for nothing
+        await asyncio.sleep(0.1)
+        patient.data_received(get("/next"))
+        await ticks()
+        assert [answer.status for answer in answers(bytes(line.sent))] == [503, 200]
         other, gone = wire.client()
-        other.data_received(get("/shed"))
+        other.data_received(get("/shed") + get("/shed"))
         await ticks()
         gone.close()
         other.connection_lost(None)
         await asyncio.sleep(0.1)  # its rest ends, and nobody is there
-        assert len(wire.port.connections) == 1
+        assert len(wire.port.connections) == 2
 
     run(story)

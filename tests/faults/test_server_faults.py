@@ -10,8 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.faults.town import Server, town
+from tests.faults.town import T0, Server, release, town
 
+from holdfast import status
+from holdfast.decide.actions import Actor, deploy
+from holdfast.decide.publish import wait_in_force
 from holdfast.predictions.log import WAL, read, segments
 from holdfast.status.sources import log_state
 from holdfast.workspace import Workspace
@@ -163,3 +166,53 @@ def test_labels_by_http_are_joined(workspace: Path, serve):
         assert stores.labels.summary("town") == {"received": 1, "joined": 1, "waiting": 0}
         [window] = stores.windows.read("town", stores.deployments.get("town").live, "events")
     assert window.sums["residual"] == pytest.approx(3.0)
+
+
+def test_a_release_that_one_cannot_load_is_in_force_nowhere(workspace: Path, serve):
+    home = town(workspace)
+    other = release(home, slope=5.0)
+    server = serve(home, "--workers", "2")
+    model = home.releases / other / "model.onnx"
+    sound = model.read_bytes()
+    model.chmod(0o644)
+    model.write_bytes(sound[:-1] + b"x")  # after it was verified, or past the command that would have
+    now = Actor("test", T0, home.run)
+    _, generation = deploy(home.database, now, "town", other)
+    with httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        following = wait_in_force(home.run, generation)
+        assert (following.current, following.alive) == (0, 2)
+        assert other[:8] in following.why or "changed" in following.why
+        assert status.server(home.run).lagging == following.why
+        assert [ask(client, server).json()["predictions"][0]["prediction"] for _ in range(6)] == pytest.approx(
+            [7.0] * 6
+        )
+        # Whoever is started now answers like the others.
+        server.kill_worker()
+        assert ask(client, server).json()["release"] != other
+        model.write_bytes(sound)
+        deadline = time.monotonic() + 30
+        while (following := wait_in_force(home.run, generation, timeout_s=1.0)).current != 2:
+            assert time.monotonic() < deadline, following
+            time.sleep(0.1)
+        assert [ask(client, server).json()["predictions"][0]["prediction"] for _ in range(6)] == pytest.approx(
+            [11.0] * 6
+        )
+    assert "not followed" in server.stop()[1]
+
+
+def test_metrics_of_all_workers_are_the_log_also_after_kills(workspace: Path, serve):
+    home = town(workspace)
+    server = serve(home, "--workers", "2")
+    with httpx.Client(timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        for i in range(40):
+            if i in {10, 25}:
+                server.kill_worker()
+            assert ask(client, server).status_code == 200
+        assert client.post(f"{server.inference}/v1/models/nobody:predict", json={"instances": [{}]}).status_code == 404
+        assert client.post(f"{server.inference}/v1/models/town:predict", json={"instances": [{}]}).status_code == 422
+        for _ in range(5):  # whoever is asked
+            lines = client.get(f"{server.inference}/metrics").text.splitlines()
+            assert 'holdfast_requests_total{deployment="town",track="live"} 40' in lines
+            assert sum(line.startswith("holdfast_refusals_total{") and line.endswith(" 1") for line in lines) == 2
+    server.stop()
+    assert len(logged(home.log)) + len(archived(home)) == 40

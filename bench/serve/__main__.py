@@ -57,6 +57,7 @@ def measure(
     entry: Entry, models: Models, cases: list[str], python: str, told: argparse.Namespace, results: Results
 ) -> None:
     """One round of one server. One that fails once is reported, and not tried again."""
+    extra = {} if entry.peer else {"Authorization": f"Bearer {models.key}"}
     served: dict[str, list[str]] = {}
     for case in cases:
         served.setdefault(models.cases[case].model, []).append(case)
@@ -64,14 +65,14 @@ def measure(
         if (entry.name, model) in results.failed:
             continue
         try:
-            server = entry.start(models, model, ask(entry.form, models.cases[asked[0]]), python)
+            server = entry.start(models, model, ask(entry.form, models.cases[asked[0]], extra), python)
         except (load.Wrong, OSError) as bad:
             results.failed[entry.name, model] = str(bad)
             say(f"{entry.name} failed: {bad}")
             continue
         try:
             for case in asked:
-                question = ask(entry.form, models.cases[case])
+                question = ask(entry.form, models.cases[case], extra)
                 load.load(server.port, question, 8, WARM_S, generator=told.generator)
                 for connections in told.connections if case == "row" else [8]:
                     before = server.cpu()

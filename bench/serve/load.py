@@ -13,12 +13,13 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bench.serve.questions import Question
+from bench.serve.questions import CALL, Question
 
 __all__ = ["GENERATORS", "Wrong", "load", "once"]
 
@@ -45,6 +46,8 @@ class Load(NamedTuple):
 
 def load(port: int, question: Question, connections: int, seconds: float, *, generator: str = "") -> Load:
     """Each connection asks again as soon as it was answered; raises Wrong at the first wrong answer."""
+    if question.method == CALL:
+        return _calls(port + 1, question, connections, seconds)
     return GENERATORS[generator or default()](port, question, connections, seconds)
 
 
@@ -55,6 +58,10 @@ def default() -> str:
 
 def once(port: int, question: Question, timeout: float = 5.0) -> bytes:
     """One request on a connection of its own; the body of its answer. Raises Wrong, or OSError while nobody listens."""
+    if question.method == CALL:
+        socket.create_connection(("127.0.0.1", port + 1), timeout=timeout).close()
+        _calls(port + 1, question, 1, 0.05)
+        return b""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as line:
         line.sendall(question.wire.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
         parts = []
@@ -98,6 +105,23 @@ def _wrk(port: int, question: Question, connections: int, seconds: float) -> Loa
         raise Wrong(
             f"{said['wrong']} wrong and {said['broken']} broken answers, {said['right']} right ones: {said['example']}"
         )
+    return Load(said["right"], said["seconds"], said["p50"], said["p99"])
+
+
+# ---------------------------------------------------------------------------------------------- gRPC
+
+
+def _calls(port: int, question: Question, connections: int, seconds: float) -> Load:
+    command = [sys.executable, "-m", "bench.serve.calls", str(port), str(connections), str(seconds)]
+    run = subprocess.run(
+        [*command, ",".join(needle.hex() for needle in question.needles), json.dumps(question.headers)],
+        input=question.body,
+        capture_output=True,
+        check=False,
+    )
+    said = json.loads(run.stdout or b'{"wrong": "nothing"}')
+    if "right" not in said:
+        raise Wrong(f"{said['wrong']} {run.stderr.decode()[-500:]}")
     return Load(said["right"], said["seconds"], said["p50"], said["p99"])
 
 

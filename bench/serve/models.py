@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,8 @@ class Models:
     folder: Path
     files: dict[str, Path]
     cases: dict[str, Case]
+    key: str
+    """Opens Holdfast's port."""
 
 
 def build(folder: Path, *, image: bool = True) -> Models:
@@ -50,7 +53,23 @@ def build(folder: Path, *, image: bool = True) -> Models:
     if image:
         files["image"] = _image(folder, workspace, rng)
         cases.append(_case("image", "image", files, PIXELS, _pictures(rng, 1)))
-    return Models(folder, files, {case.name: case for case in cases})
+    return Models(folder, files, {case.name: case for case in cases}, _key(workspace))
+
+
+def _key(workspace: Any) -> str:
+    from holdfast import access
+
+    _, text = access.create(
+        workspace.database,
+        "bench",
+        ["*"],
+        ["predict"],
+        secret=access.pepper(workspace.keys),
+        actor="bench",
+        now=time.time_ns() // 1000,
+    )
+    access.publish(workspace.database, workspace.run)
+    return text
 
 
 def _deploy(folder: Path, digest: str, name: str) -> None:

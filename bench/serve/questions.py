@@ -11,7 +11,11 @@ from typing import Final, NamedTuple
 
 from bench.serve.models import Case
 
-__all__ = ["FORMS", "Question", "ask"]
+__all__ = ["CALL", "FORMS", "Question", "ask"]
+
+
+CALL: Final = "CALL"
+"""Method of a question for gRPC: its body is the message, and the server's gRPC port is the next after its HTTP port."""
 
 
 class Question(NamedTuple):
@@ -84,9 +88,25 @@ def _binary(case: Case, headers: dict[str, str]) -> Question:
     }
     head = json.dumps(told, separators=(",", ":")).encode()
     headers = {**headers, "Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-    # The upper half of a little-endian float64: the same however the last digits are rounded.
-    ends = tuple(struct.pack("<d", answer)[5:] for answer in (case.answers[0], case.answers[-1]))
-    return Question("POST", f"/v2/models/{case.model}/infer", headers, head + raw, ends)
+    return Question("POST", f"/v2/models/{case.model}/infer", headers, head + raw, _upper_halves(case))
+
+
+def _upper_halves(case: Case) -> tuple[bytes, ...]:
+    """Of the first and the last answer as a little-endian float64: the same however the last digits are rounded."""
+    return tuple(struct.pack("<d", answer)[5:] for answer in (case.answers[0], case.answers[-1]))
+
+
+def _call(case: Case, headers: dict[str, str]) -> Question:
+    """Open Inference Protocol over gRPC, one tensor in and tensors out as bytes."""
+    from holdfast.rpc.messages import ModelInferRequest
+
+    message = ModelInferRequest(model_name=case.model)
+    message.inputs.add(name="input", datatype="FP32", shape=[len(case.rows), len(case.columns)])
+    flat = [value for row in case.rows for value in row]
+    message.raw_input_contents.append(struct.pack(f"<{len(flat)}f", *flat))
+    ends = _upper_halves(case)
+    metadata = {name.lower(): value for name, value in headers.items() if name != "Content-Type"}
+    return Question(CALL, "", metadata, message.SerializeToString(), ends)
 
 
 def _rows(case: Case, headers: dict[str, str]) -> Question:
@@ -120,6 +140,7 @@ FORMS: Final = {
     "tensor": _tensor,
     "tensors": _tensors,
     "binary": _binary,
+    "grpc": _call,
     "rows": _rows,
     "nested": _nested,
     "invocations": _invocations,

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
 from bench.serve.models import Models
 from bench.serve.processes import Server, first_answer, free_port, pin
 from bench.serve.questions import Question
@@ -50,22 +51,26 @@ class Entry(NamedTuple):
         pin(SERVER_CORE)
         try:
             began = time.perf_counter()
-            process, port = _peer(self, models, model, python) if self.peer else _holdfast(models)
+            process, port = (
+                _peer(self, models, model, python) if self.peer else _holdfast(models, grpc=self.form == "grpc")
+            )
         finally:
             os.sched_setaffinity(0, before)
         return first_answer(process, port, question, began)
 
 
-def _holdfast(models: Models) -> tuple[subprocess.Popen[bytes], int]:
+def _holdfast(models: Models, *, grpc: bool) -> tuple[subprocess.Popen[bytes], int]:
     """One worker by itself: the keeper's work is not the answer's."""
     from holdfast.server.child import Assignment, listen, start
     from holdfast.workspace import open_workspace
 
-    listener = listen("127.0.0.1", 0, what="inference", setting="--port")
-    settings = open_workspace(models.folder).settings
+    port = free_port()
+    listener = listen("127.0.0.1", port, what="inference", setting="--port")
+    settings = open_workspace(models.folder, {"serve.keys": "required"}).settings
     told = Assignment(folder=str(models.folder), settings=settings, name="w0", fd=listener.fileno())
+    if grpc:
+        told = msgspec.structs.replace(told, grpc=f"127.0.0.1:{port + 1}")
     process = start("holdfast.server.worker", told)
-    port = listener.getsockname()[1]
     listener.close()
     return process, port
 
@@ -109,6 +114,7 @@ def environment(entry: Entry, say: Callable[[str], None] = lambda _: None) -> st
 SERVERS: Final = (
     Entry("holdfast", "**Holdfast**, OIP tensor", "tensor"),
     Entry("holdfast-binary", "**Holdfast**, OIP binary", "binary"),
+    Entry("holdfast-grpc", "**Holdfast**, OIP over gRPC", "grpc"),
     Entry("holdfast-tensors", "**Holdfast**, OIP tensor per column", "tensors", cases=("row", "rows")),
     Entry("holdfast-rows", "**Holdfast**, rows", "rows", cases=("row", "rows")),
     Entry("uvicorn", "plain ASGI function on uvicorn + ONNX Runtime", "nested", "uvicorn"),
@@ -118,6 +124,7 @@ SERVERS: Final = (
     Entry("fastapi-lists", "FastAPI + ONNX Runtime, lists", "nested", "fastapi"),
     Entry("fastapi-rows", "FastAPI + ONNX Runtime, rows", "rows", "fastapi", cases=("row", "rows")),
     Entry("mlserver", "MLServer + ONNX Runtime", "tensor", "mlserver"),
+    Entry("mlserver-grpc", "MLServer + ONNX Runtime, gRPC", "grpc", "mlserver"),
     Entry("mlflow", "MLflow `models serve`", "invocations", "mlflow"),
     Entry("litserve", "LitServe", "nested", "litserve"),
     Entry("vetiver", "vetiver", "records", "vetiver"),

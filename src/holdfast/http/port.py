@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.errors import Overloaded
 from holdfast.http.problems import problem
 from holdfast.http.protocol import Connection
-from holdfast.http.reader import Limits, Meter
+from holdfast.http.reader import Heads, Limits, Meter
 
 if TYPE_CHECKING:
     import socket
@@ -58,6 +58,7 @@ class InferencePort:
         self.limits = limits
         self.draining = False
         self.meter = Meter()
+        self.heads = Heads()
         self.connections: dict[Connection, None] = {}  # oldest first
         self._commit = commit
         self._waiting: list[Connection] = []

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from holdfast.http.problems import Reply, TooSlow
-from holdfast.http.reader import Limits, Meter, Reader, Request
+from holdfast.http.reader import Heads, Limits, Meter, Reader, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,7 @@ class Port(Protocol):
 
     limits: Limits
     meter: Meter
+    heads: Heads
     now: float
     """Coarse clock in seconds; moved by the sweep."""
     date: str
@@ -68,7 +69,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._reader = Reader(port.limits, port.meter)
+        self._reader = Reader(port.limits, port.meter, port.heads)
         self._transport: asyncio.Transport | None = None
         self._asked: Request | None = None  # a slow request is out of the loop
         self._held: list[Held] = []
@@ -142,7 +143,8 @@ class Connection(asyncio.Protocol):
         self._turning = False
         inbox = self._reader.inbox
         left = self._port.limits.burst
-        while inbox and self._writable and not self._held_up and self._taken < self._port.limits.waiting:
+        waiting = self._port.limits.waiting
+        while inbox and self._writable and not self._held_up and self._taken < waiting:
             if not left:
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)

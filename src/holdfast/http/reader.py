@@ -1,7 +1,8 @@
 """Bytes in, requests out: one connection's HTTP/1.1, held to its limits.
 
 What the parser calls only notes what came, so nothing can raise inside it. A message that is wrong becomes a reply in the
-place where its request would stand, and nothing behind it is read: its end cannot be known.
+place where its request would stand, and nothing behind it is read: its end cannot be known. A client sends the same head again
+and again; one that came before, byte for byte, and whose body came with it, needs no parser.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import httptools
 from holdfast.errors import HoldfastError, MalformedRequest, Overloaded, TooLarge
 from holdfast.http.problems import HeadTooLarge, Refused, Reply, problem
 
-__all__ = ["Limits", "Meter", "Reader", "Request"]
+__all__ = ["Heads", "Limits", "Meter", "Reader", "Request"]
 
 SLICE: Final = 64 << 10
 """The parser gets at most this much at once, so that an unfinished head is measured in time."""
+END: Final = b"\r\n\r\n"
+HEADS: Final = 256
+HEAD_BYTES: Final = 2048
 
 
 _COMMON: Final = (
@@ -59,6 +63,28 @@ class Meter:
         self.bytes = 0
 
 
+class Known(NamedTuple):
+    """What a head says."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    length: int
+    """Bytes of the body behind it."""
+    old: bool
+
+
+class Heads(dict[bytes, Known]):
+    """Heads of requests that were read before, over all connections; a short list of the latest."""
+
+    def remember(self, head: bytes, request: Request) -> None:
+        """Read it the same way from now on."""
+        if len(head) <= HEAD_BYTES:
+            if len(self) >= HEADS:
+                self.clear()
+            self[head] = Known(request.method, request.target, request.headers, len(request.body), request.old)
+
+
 class Request:
     """A complete request. Header names are lower case; repeated ones are joined by commas."""
 
@@ -92,7 +118,7 @@ class Reader:
     An item is a request, a reply that refuses one and ends the connection, or None: the client waits for 100 Continue.
     """
 
-    def __init__(self, limits: Limits, meter: Meter) -> None:
+    def __init__(self, limits: Limits, meter: Meter, heads: Heads) -> None:
         self.inbox: deque[Request | Reply | None] = deque()
         self.deaf = False
         """Nothing more is taken from this client."""
@@ -100,10 +126,12 @@ class Reader:
         """It was refused, and may still be sending."""
         self._limits = limits
         self._meter = meter
+        self._heads = heads
         self._owed = 0  # our part of the meter
         self._parser = httptools.HttpRequestParser(self)
         self._phase = "idle"
         self._offers = False  # to upgrade
+        self._declined = False
         self._target = b""
         self._lines: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] = {}
@@ -119,6 +147,17 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
+        if self._phase == "idle" and not self.deaf and len(data) <= SLICE:
+            end = data.find(END) + len(END)
+            known = self._heads.get(data[:end])
+            if known is not None and len(data) - end == known.length:
+                self._again(known, data[end:])
+                return
+            waiting = len(self.inbox)
+            self._feed(data)
+            if end >= len(END) and len(self.inbox) == waiting + 1:
+                self._remember(data[:end], len(data) - end)
+            return
         if len(data) <= SLICE:
             self._feed(data)
             return
@@ -197,7 +236,7 @@ class Reader:
         if self._size > self._limits.body:
             self.refuse(_too_large(self._limits.body))
         elif self._meter.bytes > self._limits.bodies:
-            self.refuse(Overloaded("too many requests at once", next_step="try again in a second"))
+            self.refuse(_too_many())
         else:
             self._chunks.append(part)
 
@@ -218,6 +257,30 @@ class Reader:
         self.deaf = not keep
 
     # ------------------------------------------------------------------------------------------ within
+
+    def _again(self, known: Known, body: bytes) -> None:
+        """A request whose head is known."""
+        self._size = len(body)
+        self._owed += self._size
+        self._meter.bytes += self._size
+        if self._meter.bytes > self._limits.bodies:
+            self.refuse(_too_many())
+            return
+        self._size = 0
+        self.inbox.append(Request(known.method, known.target, known.headers, body, old=known.old))
+
+    def _remember(self, head: bytes, rest: int) -> None:
+        """If what came was one request, whole, and its head says all there is to say about it."""
+        request = self.inbox[-1]
+        if (
+            isinstance(request, Request)
+            and request.keep
+            and self._phase == "idle"
+            and not self._declined
+            and rest == len(request.body)
+            and "transfer-encoding" not in request.headers
+        ):
+            self._heads.remember(head, request)
 
     def _feed(self, data: bytes | memoryview) -> None:
         if self.deaf:
@@ -244,7 +307,7 @@ class Reader:
     def _decline(self, data: bytes | memoryview, rest: int) -> None:
         """The parser skips the body behind any offer to upgrade: read the request again as if there had been none."""
         method = self._parser.get_method()
-        self._offers = False
+        self._offers, self._declined = False, True
         if self.deaf:
             return
         if method == b"CONNECT":
@@ -276,6 +339,10 @@ class Reader:
         if "expect" in headers and headers["expect"].lower() != "100-continue":
             return Refused("this cannot be expected", "header Expect", status=HTTPStatus.EXPECTATION_FAILED)
         return None
+
+
+def _too_many() -> Overloaded:
+    return Overloaded("too many requests at once", next_step="try again in a second")
 
 
 def _too_large(limit: int) -> TooLarge:

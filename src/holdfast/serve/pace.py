@@ -13,7 +13,7 @@ from typing import Final
 __all__ = ["Pace"]
 
 SLOW_S: Final = 1e-3
-VERY_SLOW_S: Final = 10e-3
+VERY_SLOW_S: Final = 50e-3
 QUICK_S: Final = 0.5e-3
 """Back in the loop below this: two lines, so that a cost near one of them does not flap."""
 SLOW_IN_A_ROW: Final = 3

@@ -2,8 +2,9 @@
 
     python -m bench.torture.soak [MINUTES]
 
-Two workers, clients that rest between questions, a new release and back every half minute. Memory is a straight line fitted
-through the workers' (PSS) and the keeper's samples after the first tenth; p99 is compared between the first and the last tenth.
+Two workers, clients that rest between questions, a new release and back every half minute. Memory (without files) is a
+straight line fitted through the samples of workers and keeper after the first tenth; p99 is compared between the first and the
+last tenth.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _keeper(home: Workspace) -> int:
 
 def _pss(pid: int) -> float:
     text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")) / 1024
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss_Anon:")) / 1024
 
 
 def main() -> None:

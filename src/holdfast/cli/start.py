@@ -104,6 +104,8 @@ def _ports(workspace: Workspace) -> list[dict[str, Any]]:
         return [_check("server", good=True, what=f"serving at {serving.inference}", otherwise="")]
     wanted = workspace.settings.serve
     ports = {"inference port": wanted.port, "control port": wanted.control_port}
+    if wanted.grpc_port >= 0:
+        ports["gRPC port"] = wanted.grpc_port
     return [
         _check(name, _free(wanted.host, port), f"{port} is free", f"{port} is in use") for name, port in ports.items()
     ]

@@ -8,6 +8,7 @@ features in the contract's order become one matrix in one step, whatever their n
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -40,7 +41,7 @@ _CONTENTS: Final = {
 }
 _Head = tuple[str, str, tuple[int, ...]]
 """Name, datatype and shape of a tensor."""
-_NUMERIC: Final = frozenset(DTYPES) - {"BOOL", "BYTES"}
+_NUMBERS: Final = frozenset(_CONTENTS) - {"BOOL", "BYTES"}
 
 
 class Infer:
@@ -89,34 +90,50 @@ def _batch(request: Any, layout: Layout, max_rows: int) -> Batch:
     inputs, raws = request.inputs, request.raw_input_contents
     if not inputs:
         raise MalformedRequest("there are no inputs", "inputs", "send one tensor per column")
-    if not raws:
-        return read_arrays([(tensor.name, _typed(tensor)) for tensor in inputs], layout, max_rows)
-    if len(raws) != len(inputs):
+    if raws and len(raws) != len(inputs):
         raise MalformedRequest(
             f"{len(inputs)} inputs and {len(raws)} raw contents", "raw_input_contents", "send one for each input"
         )
     heads = [(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in inputs]
-    block = _block(heads, raws, layout.required)
-    if block is not None:
-        check_rows(len(block), max_rows)
-        found = layout.from_block(block)
-        if found is not None:
-            return found
-    tensors = [(head[0], unpack(*head, raw)) for head, raw in zip(heads, raws, strict=True)]
+    if _alike(heads, layout.required):
+        _, datatype, shape = heads[0]
+        block = _block(inputs, raws, datatype, shape[0])
+        if block is not None:
+            check_rows(len(block), max_rows)
+            found = layout.from_block(block)
+            if found is not None:
+                return found
+    if raws:
+        tensors = [(head[0], unpack(*head, raw)) for head, raw in zip(heads, raws, strict=True)]
+    else:
+        tensors = [(tensor.name, _typed(tensor)) for tensor in inputs]
     return read_arrays(tensors, layout, max_rows)
 
 
-def _block(heads: Sequence[_Head], raws: Sequence[bytes], names: tuple[str, ...]) -> NDArray[Any] | None:
-    """All columns as one matrix [rows, columns], if they are of one datatype and shape; else somebody looks closer."""
+def _alike(heads: Sequence[_Head], names: tuple[str, ...]) -> bool:
+    """Whether these are columns of numbers of one datatype and shape, with these names in this order."""
     _, datatype, shape = heads[0]
-    if len(heads) != len(names) or datatype not in _NUMERIC or len(shape) - (shape[1:] == (1,)) != 1:
-        return None
-    if any(head != (name, datatype, shape) for head, name in zip(heads, names, strict=True)):
-        return None
-    dtype, rows = DTYPES[datatype], shape[0]
-    if set(map(len, raws)) != {rows * dtype.itemsize}:
-        return None
-    return np.frombuffer(b"".join(raws), dtype).reshape(len(heads), rows).T
+    if len(heads) != len(names) or datatype not in _NUMBERS or len(shape) - (shape[1:] == (1,)) != 1:
+        return False
+    return all(head == (name, datatype, shape) for head, name in zip(heads, names, strict=True))
+
+
+def _block(inputs: Sequence[Any], raws: Sequence[bytes], datatype: str, rows: int) -> NDArray[Any] | None:
+    """Columns that are alike as one matrix [rows, columns]; None if their values do not fit: somebody looks closer then."""
+    dtype = DTYPES[datatype]
+    if raws:
+        if set(map(len, raws)) != {rows * dtype.itemsize}:
+            return None
+        flat = np.frombuffer(b"".join(raws), dtype)
+    else:
+        lists = [getattr(tensor.contents, _CONTENTS[datatype]) for tensor in inputs]
+        if set(map(len, lists)) != {rows}:
+            return None
+        try:
+            flat = np.fromiter(chain.from_iterable(lists), dtype, rows * len(lists))
+        except OverflowError:
+            return None
+    return flat.reshape(len(inputs), rows).T
 
 
 def _typed(tensor: Any) -> NDArray[Any]:

@@ -1,7 +1,7 @@
 """What leaves the event loop."""
 
-from holdfast.serve.pace import LARGE, Pace
 from holdfast.http.routes import Action
+from holdfast.serve.pace import LARGE, Pace
 
 HOUSES = Action("infer", "houses")
 

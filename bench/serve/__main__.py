@@ -1,6 +1,6 @@
 """`make bench-serve`: Holdfast and its peers, one after the other, in rounds.
 
-    python -m bench.serve [--quick] [--only NAME ...] [--seconds 3] [--rounds 3] [--connections 1 8 64] [--write]
+    python -m bench.serve [--quick] [--only NAME ...] [--seconds 3] [--rounds 3] [--connections 1 8 64] [--duties] [--write]
 
 The server has one core, the load generator another. Each round starts each server afresh, so that none runs while another is
 measured, and takes them in turn: what slows the machine for a while hits all of them. Ratios hold on other machines, figures
@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.serve import load, report
+from bench.serve import duties, load, report
 from bench.serve.models import Models, build
 from bench.serve.processes import pin
 from bench.serve.questions import ask
 from bench.serve.report import Results
-from bench.serve.servers import LOAD_CORE, QUICK, SERVERS, Entry, environment
+from bench.serve.servers import LOAD_CORE, QUICK, SERVER_CORE, SERVERS, Entry, environment
 
 WARM_S = 1.0
 
@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--generator", choices=sorted(load.GENERATORS), default=load.default())
     parser.add_argument("--write", action="store_true", help="into docs/explanation/serving-speed.md and docs/images/")
+    parser.add_argument("--duties", action="store_true", help="and what each duty of Holdfast costs, in this process")
     told = parser.parse_args()
     entries = [e for e in SERVERS if e.name in (told.only or (QUICK if told.quick else [e.name]))]
     cases = told.cases or (["row"] if told.quick else ["row", "rows", "image"])
@@ -48,6 +49,10 @@ def main() -> None:
             for entry in entries:
                 measure(entry, models, [c for c in entry.cases if c in cases], pythons[entry.name], told, results)
             say(f"round {number + 1} of {told.rounds} done")
+        if told.duties or told.write:
+            say("what each duty costs")
+            pin(SERVER_CORE)
+            results.duties = duties.costs(models)
     sys.stdout.write(report.plain(entries, results))
     if told.write:
         report.write(entries, results, told)

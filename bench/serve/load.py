@@ -6,6 +6,7 @@ every answer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -144,37 +145,45 @@ def _whole(data: bytes, question: Question) -> bool:
 
 
 def _loop(port: int, question: Question, connections: int, seconds: float) -> Load:
-    poll, lines, asked = select.epoll(), {}, question.wire
-    for _ in range(connections):
-        line = socket.create_connection(("127.0.0.1", port))
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        poll.register(line, select.EPOLLIN)
-        lines[line.fileno()] = line
-    clock, took = time.perf_counter, []
+    with contextlib.ExitStack() as open_now:
+        poll, lines = open_now.enter_context(contextlib.closing(select.epoll())), {}
+        for _ in range(connections):
+            line = open_now.enter_context(socket.create_connection(("127.0.0.1", port)))
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            poll.register(line, select.EPOLLIN)
+            lines[line.fileno()] = line
+        began = time.perf_counter()
+        took = _ask(poll, lines, question, began + seconds)
+        lasted = time.perf_counter() - began
+    cuts = statistics.quantiles(took, n=100)
+    return Load(len(took), lasted, cuts[49] * 1e3, cuts[98] * 1e3)
+
+
+def _ask(poll: select.epoll, lines: dict[int, socket.socket], question: Question, end: float) -> list[float]:
+    """Seconds that each answer took."""
+    clock, took, asked = time.perf_counter, [], question.wire
     asked_at, part = {}, dict.fromkeys(lines, b"")
-    began = now = clock()
     for number, line in lines.items():
         asked_at[number] = clock()
         line.sendall(asked)
-    while (now := clock()) < began + seconds:
+    while clock() < end:
         for number, _ in poll.poll(1):
             line = lines[number]
             data = line.recv(65_536)
             if not data:
                 raise Wrong("the server closed the connection")
             data = part[number] + data
-            part[number] = b""
             if not _whole(data, question):
                 part[number] = data
                 continue
+            part[number] = b""
             now = clock()
             took.append(now - asked_at[number])
             asked_at[number] = now
             line.sendall(asked)
-    for line in lines.values():
-        line.close()
-    cuts = statistics.quantiles(took, n=100)
-    return Load(len(took), now - began, cuts[49] * 1e3, cuts[98] * 1e3)
+    if len(took) < 2:
+        raise Wrong("too few answers")
+    return took
 
 
 GENERATORS: Final = {"wrk": _wrk, "python": _loop}

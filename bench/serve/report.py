@@ -41,6 +41,8 @@ class Results:
         self.starts: dict[str, list[tuple[float, float]]] = {}
         self.failed: dict[tuple[str, str], str] = {}
         """By server and model: why it did not answer."""
+        self.duties: dict[str, float] = {}
+        """Microseconds of a request by duty; `all`: the whole path."""
 
     def add(self, server: str, case: str, connections: int, found: Load, cpu_s: float) -> None:
         """One run."""
@@ -99,6 +101,7 @@ def plain(entries: Sequence[Entry], results: Results) -> str:
         start = results.start(entry.name)
         if start:
             lines.append(f"{entry.name:<18} cold start {start[0]:.2f} s, {start[1]:.0f} MB")
+    lines += [f"{cost:6.1f} us  {name}" for name, cost in results.duties.items()]
     lines += [f"{name:<18} failed ({model}): {why[:300]}" for (name, model), why in results.failed.items()]
     return "\n".join(lines) + "\n"
 
@@ -112,12 +115,17 @@ def _times(ratio: float | None) -> str:
 
 def write(entries: Sequence[Entry], results: Results, told: argparse.Namespace) -> None:
     """Replace the measured part of the page, and its picture."""
-    measured = "\n\n".join(
-        [_how(told), _table(entries, results), _others(entries, results), _failures(entries, results)]
+    parts = (
+        _how(told),
+        _table(entries, results),
+        _others(entries, results),
+        _duties(results),
+        _failures(entries, results),
     )
+    measured = "\n\n".join(filter(None, parts))
     text = PAGE.read_text(encoding="utf-8")
     begin, end = "<!-- measured: begin -->", "<!-- measured: end -->"
-    text = re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{measured.strip()}\n{end}", text, flags=re.DOTALL)
+    text = re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{measured}\n{end}", text, flags=re.DOTALL)
     PAGE.write_text(text, encoding="utf-8")
     shown = [(entry, figure) for entry in entries if (figure := results.figure(entry.name, "row", 8))]
     PICTURE.write_text(
@@ -193,6 +201,15 @@ def _others(entries: Sequence[Entry], results: Results) -> str:
                 f"### {CASES[case]}\n\n" + _grid(("server", "requests/s, 8 conn.", "p99 ms", "x FastAPI"), rows)
             )
     return "\n\n".join(parts)
+
+
+def _duties(results: Results) -> str:
+    """Within one process, without a network."""
+    if not results.duties:
+        return ""
+    rows = [[name, f"{cost:.1f}"] for name, cost in results.duties.items() if name != "all"]
+    rows.append(["**everything**", f"**{results.duties['all']:.1f}**"])
+    return "### What each duty costs\n\n" + _grid(("duty", "microseconds of a request"), rows)
 
 
 def _failures(entries: Sequence[Entry], results: Results) -> str:

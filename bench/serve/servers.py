@@ -20,7 +20,7 @@ from bench.serve.models import Models
 from bench.serve.processes import Server, first_answer, free_port, pin
 from bench.serve.questions import Question
 
-__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "Entry", "environment"]
+__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "SERVER_CORE", "Entry", "environment"]
 
 HERE: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parents[2] / ".bench"

@@ -29,6 +29,8 @@ KEEPALIVE_MS: Final = 60_000
 PING_MS: Final = 10_000
 """Clients may ping this often without being taken for an attack."""
 METADATA: Final = 16 << 10
+CALLS: Final = 1024
+"""At once, whatever is allowed: gRPC's own queue is first come, first served, and nobody waits longer than for so many."""
 
 
 def require() -> None:
@@ -99,7 +101,7 @@ async def serve(
             ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
             ("grpc.keepalive_permit_without_calls", 1),
         ],
-        maximum_concurrent_rpcs=calls,
+        maximum_concurrent_rpcs=min(calls, CALLS),
     )
     patience = Patience(request_s)
     handlers = {

@@ -8,9 +8,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.unit.rpc.asking import make_slow, raw, records, rows, tensor, typed
 from tritonclient.utils import InferenceServerException
 
+from holdfast.backends.onnx import OnnxRuntime
+from holdfast.core.deployment import Plan, Route
 from holdfast.errors import LogFull
 from holdfast.rpc.messages import SERVICE
-from holdfast.serve.plan import LoadedPlan
+from holdfast.serve.plan import LoadedPlan, open_loaded
+from holdfast.serve.shelf import Shelf
 
 
 class TestMetadata:
@@ -130,6 +133,20 @@ class TestInfer:
         for _ in range(20):
             assert raw(channel, typed()).model_name == "price"
         assert len(records(door)) == 20
+
+    def test_a_cold_model_is_loaded_when_it_is_asked_for(self, client, door, house, digests):
+        def opened(digest):
+            release = house.open(digest)
+            return open_loaded(release, OnnxRuntime()), release.model
+
+        shelf = Shelf(opened, 1 << 30)
+        cold = shelf.plan(Plan(9, {"price": (Route(digests["price"], "live", 1.0),)}, {}), ())
+        door.service.follow(cold)
+        assert client.is_model_ready("price")
+        assert cold.cold("price")
+        assert client.infer("price", rows()).as_numpy("prediction") == pytest.approx([152.0])
+        assert not cold.cold("price")
+        shelf.close()
 
     def test_a_new_plan_answers_from_the_next_call_on(self, client, door, plan):
         assert client.is_model_ready("garden")

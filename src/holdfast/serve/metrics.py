@@ -299,17 +299,19 @@ def _head(name: str, told: str, kind: str) -> Iterator[str]:
 def _histogram(answered: Sequence[tuple[Series, list[int]]]) -> Iterator[str]:
     name = "request_duration_seconds"
     full = f"holdfast_{name}"
-    keys = ("deployment", "track")
+    ends = [*(str(us / 1e6) for us in BUCKETS_US), "+Inf"]
     yield from _head(
         name, "Time from the request's bytes to its answer's, without the network and the log.", "histogram"
     )
     for labels, numbers in answered:
+        pairs = _labels(("deployment", "track"), labels)
+        bucket = f'{full}_bucket{pairs[:-1]},le="'  # most lines are such: written once for all
         below = 0
-        for end, count in zip((*(str(us / 1e6) for us in BUCKETS_US), "+Inf"), numbers[3:], strict=True):
+        for end, count in zip(ends, numbers[3:], strict=True):
             below += count
-            yield f"{full}_bucket{_labels((*keys, 'le'), (*labels, end))} {below}"
-        yield f"{full}_sum{_labels(keys, labels)} {numbers[2] / 1e6!r}"
-        yield f"{full}_count{_labels(keys, labels)} {below}"
+            yield f'{bucket}{end}"}} {below}'
+        yield f"{full}_sum{pairs} {numbers[2] / 1e6!r}"
+        yield f"{full}_count{pairs} {below}"
 
 
 def _labels(keys: Series, values: Series) -> str:

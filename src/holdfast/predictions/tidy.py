@@ -3,8 +3,8 @@
 A reader lists the files and opens them later, one after the other, by name. So that it finds all that it listed, and every
 row, files change like this: the merged file takes the name of the *last* of those that it replaces; then the others are
 replaced by husks (the same columns, no rows), which are removed when nobody can still be reading a list with their names.
-A scan in just that moment may see a row twice, never not at all: readers go by prediction id. A month's first file stays as it
-is: DuckDB opens the first file that it listed twice, for the columns and for the rows, and would find another behind the name.
+A scan in just that moment may see a row twice or stumble over a file that is another now; it never misses a row. A month's
+first file stays as it is: DuckDB opens the first file that it listed twice, for the columns and for the rows.
 
 What a merge is about to do stands in `.merging` before it is done, so that a killed one is taken up where it ended.
 """
@@ -124,13 +124,19 @@ def _resume(month: Path, tables: Tables) -> int:
     merged, gone = month / _MERGED, 0
     if plan.written:
         target = month / plan.sources[-1]
+        given_up = [month / name for name in plan.sources[:-1] if (month / name).exists()]
+        husks = [month / f"{_MERGED}.{i}" for i in range(len(given_up))]
+        if husks:
+            tables.copy(f"{_ROWS} LIMIT 0", husks[0], [[str(target)]])
+            for husk in husks[1:]:
+                husk.write_bytes(husks[0].read_bytes())
+        # All is there: from here on it takes well under a millisecond, and a reader hardly sees the rows of two files twice.
         if merged.exists():
             merged.replace(target)
-            wal.sync_folder(month)
-        for name in plan.sources[:-1]:
-            if (month / name).exists():
-                tables.copy(f"{_ROWS} LIMIT 0", month / name, [[str(target)]])
-                gone += 1
+        for husk, path in zip(husks, given_up, strict=True):
+            husk.replace(path)
+        wal.sync_folder(month)
+        gone = len(husks)
     merged.unlink(missing_ok=True)
     (month / _PLAN).unlink()
     return gone

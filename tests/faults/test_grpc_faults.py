@@ -65,10 +65,10 @@ def test_kill_9_of_both_workers_in_mid_traffic_loses_no_acknowledged_prediction(
     home = town(workspace)
     server = serve(home, "--workers", "2", "--grpc-port", "0")
     clients = [Client(server.grpc) for _ in range(4)]
-    for kill in range(1, 4):
-        wait_for(kill * 200, clients)
+    for kill in range(1, 3):
+        wait_for(kill * 150, clients)
         server.kill_worker()
-    wait_for(1000, clients)
+    wait_for(500, clients)
     for client in clients:
         client.stop()
     acknowledged = [one for client in clients for one in client.ids]

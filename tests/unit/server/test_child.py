@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ServeError, UsageError
-from holdfast.server.child import address, listen, note
+from holdfast.server.child import address, listen, note, reserve
 
 
 def test_a_port_in_use_is_named():
@@ -25,6 +25,22 @@ def test_workers_share_a_port():
         port = one.getsockname()[1]
         with listen("127.0.0.1", port, what="x", setting="--port", shared=True) as other:
             assert other.getsockname()[1] == port
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_reserved_port_is_for_our_workers_alone(host):
+    with reserve(host, 0, what="gRPC", setting="--grpc-port") as held:
+        port = held.getsockname()[1]
+        assert address(held, "").rpartition(":") == (f"[{host}]" if ":" in host else host, ":", str(port))
+        with pytest.raises(ServeError, match=f"gRPC port {port}"):
+            reserve(host, port, what="gRPC", setting="--grpc-port")
+        with pytest.raises(ConnectionRefusedError):  # nobody would answer: nobody listens yet
+            socket.create_connection((host, port), timeout=5)
+        workers = [listen(host, port, what="gRPC", setting="--grpc-port", shared=True) for _ in range(2)]
+        for _ in range(20):
+            socket.create_connection((host, port), timeout=5).close()
+        for worker in workers:
+            worker.close()
 
 
 def test_only_loopback_until_there_are_keys():

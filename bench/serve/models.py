@@ -159,8 +159,7 @@ def _pictures(rng: np.random.Generator, count: int) -> np.ndarray:
     raw = rng.normal(size=(count, 28, 28))
     for axis in (1, 2):
         raw = raw + np.roll(raw, 1, axis) + np.roll(raw, -1, axis)
-    low, high = raw.min(), raw.max()
-    return np.round((raw - low) / (high - low) * 255).reshape(count, 784)
+    return np.round(np.clip(raw / 12 + 0.5, 0, 1) * 255).reshape(count, 784)
 
 
 # ---------------------------------------------------------------------------------------------- what is right

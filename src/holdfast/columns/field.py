@@ -110,6 +110,10 @@ class Reader(msgspec.Struct, frozen=True):
 
     def flag_numbers(self, values: NDArray[np.float64]) -> int:
         """How many lie outside the range; raises where the datatype can't hold them or the field says reject."""
+        if len(values) == 1 and self.field.on_violation == "flag":  # arithmetic on an array of one is dear
+            value, (least, most) = values.item(), self.holds
+            if not (value < least or value > most or math.isinf(value)):
+                return int(value < self.low or value > self.high)
         beyond = (values < self.holds[0]) | (values > self.holds[1]) | np.isinf(values)
         if beyond.any():
             row = int(np.argmax(beyond))

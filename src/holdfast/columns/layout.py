@@ -186,7 +186,7 @@ class Layout:
             values = numbers.tolist()
         numbers = numbers.reshape(-1, 1)
         flags: dict[str, int] = {}
-        if any(map(lt, values, self._lows)) or any(map(gt, values, self._highs)):
+        if len(values) > SHORT or any(map(lt, values, self._lows)) or any(map(gt, values, self._highs)):
             flags = self._flag_numbers(self._numeric, numbers)
         return Batch(1, self.numeric, numbers, {}, None, None, flags)
 
@@ -237,15 +237,12 @@ class Layout:
         """Compare all columns with their bounds at once; look closer only where something lies outside."""
         if numbers.size <= SHORT and numbers.shape[-1] == 1:
             # Written so that NaN, which is neither, stays inside.
-            outside = [r for r, v in zip(numeric, numbers.ravel().tolist(), strict=True) if v < r.low or v > r.high]
+            values = numbers.ravel().tolist()
+            outside = [i for i, (r, v) in enumerate(zip(numeric, values, strict=True)) if v < r.low or v > r.high]
         else:
             low, high = self._bounds if numeric is self._numeric else _bounds(numeric)
-            beyond = ((numbers < low) | (numbers > high)).any(axis=1)
-            outside = [numeric[index] for index in np.flatnonzero(beyond)]
-        if not outside:
-            return {}
-        column = {r.name: numbers[index] for index, r in enumerate(numeric)}
-        return {r.name: r.flag_numbers(column[r.name]) for r in outside}
+            outside = np.flatnonzero(((numbers < low) | (numbers > high)).any(axis=1)).tolist()
+        return {numeric[i].name: numeric[i].flag_numbers(numbers[i]) for i in outside}
 
 
 def _bounds(numeric: list[Reader]) -> NDArray[np.float64]:

@@ -103,3 +103,33 @@ def test_the_plain_case_takes_the_quick_way():
     assert quick_tensors(body.replace(b"0.5", b"NaN"), FLOATS, 2) is None
     columns = [{"name": n, "shape": [1, 1], "datatype": "FP64", "data": [0.1]} for n in "abc"]
     assert quick_tensors(json.dumps({"inputs": columns}).encode(), LAYOUT, 2)
+
+
+WIDE = Layout(
+    Contract(
+        fields=tuple(
+            Field(name=f"w{n}", datatype=("FP64", "FP32")[n % 2], minimum=-1.0, maximum=2.0, nullable=True)
+            for n in range(80)
+        ),
+        output=Output(task="regression", label="y"),
+    )
+)
+
+
+@given(
+    width=st.sampled_from([LAYOUT, WIDE]),
+    values=st.lists(
+        st.sampled_from([0.0, -1.0, 2.0, 2.5, -7.0, np.nan, 1e300, np.inf, -np.inf]), min_size=80, max_size=80
+    ),
+)
+def test_a_row_alone_is_flagged_or_refused_as_it_is_among_others(width, values):
+    row = dict(zip(width.required, values, strict=False))
+
+    def read(rows):
+        try:
+            return width.from_table({name: np.full(rows, value) for name, value in row.items()}).flags
+        except InvalidInput as bad:
+            return bad.code, bad.field, bad.row
+
+    alone, together = read(1), read(3)
+    assert together == ({name: 3 * n for name, n in alone.items()} if isinstance(alone, dict) else alone)

@@ -132,7 +132,7 @@ class Holder:
         self.any = ANY in key.deployments
         self.deployments = frozenset(key.deployments)
         self.scopes = frozenset(key.scopes)
-        self.expires = float("inf") if key.expires is None else key.expires / 1e6
+        self.expires = None if key.expires is None else key.expires / 1e6
         self.seen = ""
         """The key's text once it was verified: the next request costs a comparison instead of an HMAC."""
 

@@ -26,6 +26,8 @@ DEADLINE_HEADER: Final = "x-holdfast-deadline-ms"
 PREDICT, LABEL, METRICS = SCOPES
 READ: Final = ""
 """Any key of the deployment will do."""
+WHOLE: Final = "*"
+"""Any key of all deployments."""
 OPEN: Final = frozenset({"live", "ready", "ping"})
 """Health: no key, never shed, so that a busy server is not taken for a dead one."""
 SCOPE_OF: Final = {
@@ -39,7 +41,7 @@ SCOPE_OF: Final = {
     "metadata": READ,
     "model_ready": READ,
     "version": READ,
-    "repository": READ,
+    "repository": WHOLE,
     "load": READ,
     "unload": READ,
 }
@@ -50,24 +52,25 @@ WORK: Final = frozenset({PREDICT, LABEL})
 class Grant:
     """That a request may go on, until when, and at whose cost."""
 
-    __slots__ = ("_account", "deadline", "key")
+    __slots__ = ("account", "deadline", "key")
 
     def __init__(self, key: str = "", account: Account | None = None, deadline: float | None = None) -> None:
         self.key = key
         """Id of the key; empty where none is asked for."""
         self.deadline = deadline
         """`time.perf_counter()` by which the answer must be there."""
-        self._account = account
+        self.account = account
+        """None if the key has no limits."""
 
     def rows(self, count: int) -> None:
         """Charge rows before they are answered; raises TooMany if the key's day has not so many left."""
-        if self._account is not None:
-            self._account.rows(count)
+        if self.account is not None:
+            self.account.rows(count)
 
     @property
     def charge(self) -> Callable[[int], None] | None:
         """`rows` if there is anything to charge."""
-        return None if self._account is None else self._account.rows
+        return None if self.account is None else self.account.rows
 
     def in_time(self) -> None:
         """Raises TooLate if the deadline has passed: nobody waits for the answer any more."""
@@ -100,45 +103,55 @@ class Admission:
         self._ring = ring
         self._budgets = budgets
         self._deadline_s = deadline_s
+        self._grants: dict[Holder, Grant] = {}
 
     def admit(self, headers: Mapping[str, str], deployment: str | None, verb: str) -> Grant:
         """Let a request in. Header names are lower case; verbs are `SCOPE_OF`'s and health's.
 
         Raises Unauthorized, Forbidden, TooMany, Overloaded.
         """
-        if verb in OPEN:
-            return FREE
-        scope = SCOPE_OF.get(verb, PREDICT)
+        scope = SCOPE_OF.get(verb)
+        if scope is None:
+            if verb in OPEN:
+                return FREE
+            scope = PREDICT
         work = scope in WORK
         if work and self.load.late():
             raise Overloaded("too many requests at once", next_step="try again in a second")
-        account, key = None, ""
+        grant = FREE
         if self._ring is not None:
             held = self._known(headers, self._ring)
-            _allowed(held, deployment, scope, whole=verb == "repository")
-            key = held.key.id
-            if work and self._budgets is not None and (account := self._budgets.account(held.key)) is not None:
-                account.request()
+            if (scope and scope not in held.scopes) or not (held.any or deployment in held.deployments):
+                _check(held, deployment, scope)
+            grant = self._grants.get(held) or self._granted(held)
+            if work and grant.account is not None:
+                grant.account.request()
         if self._deadline_s or DEADLINE_HEADER in headers:
-            return Grant(key, account, self._deadline(headers))
-        return Grant(key, account) if key else FREE
+            return Grant(grant.key, grant.account, self._deadline(headers))
+        return grant
 
     def refresh(self) -> None:
         """Take over keys that were made or revoked; called several times a second."""
-        if self._ring is not None:
-            self._ring.refresh()
+        if self._ring is not None and self._ring.refresh():
+            self._grants.clear()
+
+    def _granted(self, held: Holder) -> Grant:
+        account = None if self._budgets is None else self._budgets.account(held.key)
+        grant = self._grants[held] = Grant(held.key.id, account)
+        return grant
 
     def _known(self, headers: Mapping[str, str], ring: KeyRing) -> Holder:
         shown = headers.get("authorization")
-        text = shown[7:] if shown is not None and shown[:7].lower() == "bearer " else headers.get("x-api-key", "")
-        held = ring.find(text.strip())
+        bearer = shown is not None and shown[:7].lower() == "bearer "
+        text = shown[7:].strip() if shown is not None and bearer else headers.get("x-api-key", "")
+        held = ring.find(text)
         if held is None:
             raise Unauthorized(
                 "this key is not known here" if text else "this server asks for an API key",
                 "header Authorization",
                 "send 'Authorization: Bearer KEY'; keys are made with: holdfast keys create",
             )
-        if time.time() >= held.expires:
+        if held.expires is not None and time.time() >= held.expires:
             raise Unauthorized(f"key '{held.key.name}' has expired", "header Authorization", "ask for a new key")
         return held
 
@@ -159,12 +172,12 @@ class Admission:
         return time.perf_counter() + allowed - self.load.waited()
 
 
-def _allowed(held: Holder, deployment: str | None, scope: str, *, whole: bool) -> None:
-    if scope and scope not in held.scopes:
+def _check(held: Holder, deployment: str | None, scope: str) -> None:
+    """Raise Forbidden, or not: a key for all deployments may list them, and some questions are about none."""
+    whole = scope == WHOLE
+    if scope and not whole and scope not in held.scopes:
         raise Forbidden(f"key '{held.key.name}' is not for '{scope}'", "", f"it is for: {', '.join(held.key.scopes)}")
-    if held.any:
-        return
-    if whole or (deployment and deployment not in held.deployments):
+    if not held.any and (whole or deployment):
         where = "all deployments" if whole else f"deployment '{(deployment or '')[:64]}'"
         names = ", ".join(held.key.deployments)
         raise Forbidden(f"key '{held.key.name}' is not for {where}", "", f"it is for: {names}")

@@ -5,7 +5,6 @@ import threading
 from pathlib import Path
 
 import duckdb
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.predictions.records import CONTRACT, DAY, RELEASE, T0, prediction, profile
@@ -23,24 +22,16 @@ from holdfast.testing import MemoryDatabase
 RECIPES = {RELEASE: recipe(CONTRACT, profile())}.get
 
 
-@pytest.mark.parametrize("by_pandas", [False, True], ids=["duckdb", "pandas"])
-def test_readers_meanwhile_miss_nothing(tmp_path: Path, by_pandas: bool):
+def test_readers_meanwhile_miss_nothing(tmp_path: Path):
     """Rows that stood in Parquet before a read began are in what it reads, through archiving and merging.
 
     A read that meets the moment of a merge may fail; then it is made again.
     """
-    if by_pandas:
-        pandas = pytest.importorskip("pandas")
-        pytest.importorskip(
-            "pyarrow", reason="pandas reads Parquet by pyarrow, which is not among the tests' dependencies"
-        )
     pattern = f"{tmp_path}/town/parquet/*/*.parquet"
     there: set[str] = set()
     over, errors, reads = threading.Event(), [], []
 
     def read() -> set[str]:
-        if by_pandas:
-            return set(pandas.read_parquet(tmp_path / "town" / "parquet")["prediction_id"])
         return {row[0] for row in duckdb.connect().execute(f"SELECT prediction_id FROM '{pattern}'").fetchall()}
 
     def keep_reading() -> None:

@@ -237,7 +237,7 @@ def rows(rng: random.Random) -> Post:
     if rng.random() < 0.1:
         labels = [
             {"key": "a-1", "value": 1, "observed_at": "2026-03-02T12:00:00Z"},
-            {"prediction_id": "x-0", "value": 0},
+            {"key": "a-2", "value": "0"},
         ]
         return _sent(rng, "/v1/models/mixed:label", [], _body(rng, {"labels": labels}))
     return _sent(rng, "/v1/models/mixed:predict", [], _body(rng, {"instances": _rows()[: rng.randrange(1, 4)]}))

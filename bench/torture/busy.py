@@ -154,6 +154,10 @@ class Client(asyncio.Protocol):
         else:
             self._free.append(self)
 
+    def leave(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
 
@@ -165,15 +169,21 @@ class Crowd:
         place = urlsplit(inference)
         self._host, self._port = place.hostname or "", place.port or 0
         self._free: deque[Client] = deque()
-        self._made = 0
+        self._all: list[Client] = []
 
     async def grow(self, count: int) -> None:
         """Have so many connections open."""
         loop = asyncio.get_running_loop()
-        while self._made < count:
+        while len(self._all) < count:
             _, client = await loop.create_connection(lambda: Client(self._free), self._host, self._port)
             self._free.append(client)
-            self._made += 1
+            self._all.append(client)
+
+    async def leave(self) -> None:
+        """Hang up."""
+        for client in self._all:
+            client.leave()
+        await asyncio.sleep(0.1)
 
     async def come(self, rate: float, seconds: float, text: bytes) -> Heard:
         """At random, at this rate; until all have been answered."""
@@ -198,7 +208,7 @@ class Crowd:
         heard, start = Heard(), time.perf_counter()
         sent = 0
         while time.perf_counter() < start + seconds:
-            while self._made - len(self._free) < clients and self._free:
+            while len(self._all) - len(self._free) < clients and self._free:
                 self._free.popleft().ask(text, time.perf_counter(), heard)
                 sent += 1
             await asyncio.sleep(0)

@@ -47,13 +47,16 @@ class Found(NamedTuple):
         return self.beside < max(2.0 * self.alone, self.alone + NOISE_MS) and self.growth < GROWTH and self.refused > 0
 
 
-class _Enemies:
+class Enemies:
+    """Clients that mean no good, of one address."""
+
     def __init__(self, inference: str) -> None:
         place = urlsplit(inference)
         self._place = place.hostname or "", place.port or 0
         self.refused = 0
 
-    async def _again(self, story: object, number: int) -> None:
+    async def again(self, story: object, number: int) -> None:
+        """One enemy."""
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 reader, writer = await asyncio.open_connection(*self._place)
@@ -96,7 +99,7 @@ class _Enemies:
     def start(self) -> list[asyncio.Task[None]]:
         """All of them."""
         stories = [self.drip] * (SLOW * 4 // 5) + [self.deaf] * (SLOW // 5) + [self.flood] * LARGE
-        return [asyncio.create_task(self._again(story, number)) for number, story in enumerate(stories)]
+        return [asyncio.create_task(self.again(story, number)) for number, story in enumerate(stories)]
 
 
 async def measure(server: Server, seconds: float) -> Found:
@@ -119,7 +122,7 @@ async def measure(server: Server, seconds: float) -> Found:
 
 async def _enemies(inference: str) -> None:
     """Until we are ended; says now and then how many large bodies were refused."""
-    enemies = _Enemies(inference)
+    enemies = Enemies(inference)
     tasks = enemies.start()
     while tasks:
         print(enemies.refused, flush=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from holdfast.rpc.service import Service
 
 ACCESS_S: Final = 0.25
+FILES: Final = 65_536
 
 
 class _Worker:
@@ -244,6 +246,8 @@ async def _serve(told: Assignment) -> None:
 def main() -> None:
     """`python -m holdfast.server.worker ASSIGNMENT`: until SIGTERM or until the supervisor is gone."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # a connection is a file
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
     try:
         uvloop.run(_serve(assigned()))
     except HoldfastError as bad:

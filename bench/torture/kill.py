@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 from bench.torture.load import Answered, Load, counter, get
 from tests.faults.town import Server, town
 
+from holdfast.core.prediction import Prediction
 from holdfast.predictions.archive import files
 from holdfast.predictions.log import read, segments
 from holdfast.workspace import Workspace
@@ -126,10 +127,13 @@ async def _story(server: Server, kills: int) -> tuple[Load, set[str], int, int]:
 
 def logged(home: Workspace) -> list[str]:
     """Prediction ids of everything in the log of a server that has ended, archived or not."""
-    every = [entry.record for segment in segments(home.log) for entry in read(segment, complete=True).entries]
-    waiting = [
-        f"{record.request}-{row}" for record in every if hasattr(record, "outputs") for row in range(record.rows)
-    ]
+    waiting: list[str] = []
+    for segment in segments(home.log):
+        offset = 0
+        while (part := read(segment, offset, complete=True)).end > offset:
+            offset = part.end
+            records = [entry.record for entry in part.entries if isinstance(entry.record, Prediction)]
+            waiting += [f"{record.request}-{row}" for record in records for row in range(record.rows)]
     archived = [
         i for path in files(home.log, "town") for i in home.tables.read(path, ["prediction_id"])["prediction_id"]
     ]

@@ -16,7 +16,7 @@ from bench.serve.questions import Question
 
 __all__ = ["Server", "free_port", "pin"]
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 
 
 class Server(NamedTuple):

@@ -67,7 +67,7 @@ def allowed(who: str, deployment: str, verb: str) -> bool:
     return right_place and (needs not in {"predict", "label", "metrics"} or needs in told["scopes"])
 
 
-@pytest.mark.parametrize("verb", [*SCOPE_OF, *OPEN])
+@pytest.mark.parametrize("verb", [*SCOPE_OF, *sorted(OPEN)])
 @pytest.mark.parametrize("deployment", ["", "houses", "flats", "nowhere"])
 @pytest.mark.parametrize("who", [name for name in KEYS if name not in {"slow", "poor"}])
 def test_the_matrix(door, who, deployment, verb):

@@ -88,7 +88,8 @@ class Enemies:
         with contextlib.suppress(OSError, TimeoutError):
             for _ in range(BODY >> 20):
                 writer.write(b"100000\r\n" + piece + b"\r\n" if number % 2 else piece)
-                await asyncio.wait_for(writer.drain(), 2.0)
+                async with asyncio.timeout(2.0):  # not wait_for, which may swallow that we are to stop
+                    await writer.drain()
                 await asyncio.sleep(0.1)
         answer.cancel()
 

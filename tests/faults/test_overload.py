@@ -18,7 +18,7 @@ def test_more_than_it_can_do(tmp_path, layers):
     async def story() -> tuple[Heard, bytes]:
         crowd = Crowd(server.inference)
         await crowd.grow(300)
-        heard = await crowd.come(4000.0, 1.0, question(16))
+        heard = await crowd.come(4000.0, 1.0, question(400))
         await crowd.leave()
         return heard, await get(server.inference, "/metrics")
 

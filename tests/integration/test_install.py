@@ -93,10 +93,25 @@ import importlib, pkgutil, holdfast
 for module in pkgutil.walk_packages(holdfast.__path__, "holdfast."):
     # Run, not imported: `__main__` by Python, migrations by Alembic.
     scripts = tuple(f"holdfast.demo.train{story}" for story in ("", "_digits", "_fremont"))  # the demo user's own, run in its workspace
-    if not module.name.endswith("__main__") and ".migrations." not in module.name and module.name not in scripts:
-        importlib.import_module(module.name)
+    # The gRPC door is opened with its extra only; who asks for it without is told so.
+    if module.name.endswith("__main__") or ".migrations." in module.name or module.name in scripts or ".rpc." in module.name:
+        continue
+    importlib.import_module(module.name)
 """
     run(python, code)
+
+
+def test_the_grpc_door_names_the_extra_that_it_needs(python, tmp_path):
+    holdfast = [python.parent / "holdfast", "-w", tmp_path]
+    subprocess.run([*holdfast, "init"], check=True, capture_output=True)
+    done = subprocess.run(
+        [*holdfast, "serve", "--port", "0", "--control-port", "0", "--grpc-port", "0"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "holdfast[grpc]" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("extras", ["base", "everything"])

@@ -87,7 +87,9 @@ def test_counts_are_read_off_the_frames_that_were_logged():
     for head, record in ((module._Answered, Prediction), (module._Tallied, Tally), (module._Refused, Refusal)):
         assert record.__struct_fields__[: len(head.__struct_fields__)] == head.__struct_fields__
         assert head.__struct_config__.tag == record.__struct_config__.tag
-    assert {kind.__struct_config__.tag for kind in get_args(Record)} == {"p", "c", "r", "l"}, "a new kind must be counted"
+    assert {kind.__struct_config__.tag for kind in get_args(Record)} == {"p", "c", "r", "l"}, (
+        "a new kind must be counted"
+    )
 
 
 def test_no_count_is_lost_between_threads():

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from importlib.metadata import version as installed_version
 from typing import Any, Final, NamedTuple, NoReturn
 
 import msgspec

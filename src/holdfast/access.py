@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.ports import Database
 
-__all__ = ["Holder", "KeyRing", "create", "pepper", "publish", "revoke"]
+__all__ = ["Holder", "KeyRing", "create", "pepper", "publish", "revoke", "secret_file"]
 
 FILE: Final = "access.json"
 PEPPER: Final = "access.pepper"
@@ -36,14 +36,18 @@ LONGEST: Final = 128
 
 
 def pepper(keys: Path) -> bytes:
-    """The workspace's secret under which keys are hashed, made on first use with mode 0600."""
-    path = keys / PEPPER
+    """The workspace's secret under which keys are hashed, made on first use."""
+    return secret_file(keys / PEPPER)
+
+
+def secret_file(path: Path) -> bytes:
+    """32 random bytes that stay the same, made on first use with mode 0600."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
-    waiting = path.with_name(f".{PEPPER}.{os.getpid()}")
+    waiting = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(os.urandom(32))
-    with contextlib.suppress(FileExistsError):  # another process was faster: its pepper it is
+    with contextlib.suppress(FileExistsError):  # another process was faster: its secret it is
         os.link(waiting, path)
     waiting.unlink()
     return path.read_bytes()

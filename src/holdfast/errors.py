@@ -281,6 +281,13 @@ class ServeError(HoldfastError):
     code = "HF900"
     status = 503
 
+    @classmethod
+    def unforeseen(cls, bad: Exception) -> ServeError:
+        """What a client is told of an error that nobody foresaw; its door tells the rest on stderr."""
+        wrong = cls("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
+        wrong.status = 500  # type: ignore[misc]
+        return wrong
+
 
 class LogFull(ServeError):
     """The disk has no space for the prediction log; `fitted` of the records still went in whole."""

@@ -88,7 +88,6 @@ class Layout:
         self.floats = self._flat_types == {int, float}
         """Whether all features together are nothing but floats, none of which may be missing."""
         self._lows, self._highs = [r.low for r in self._numeric], [r.high for r in self._numeric]
-        self._alike = len({field.datatype for field in contract.features}) == 1
         self._timestamp = contract.timestamp.name if contract.timestamp else None
         self._key = contract.key.name if contract.key else None
         self._known, self._needed = frozenset(self.names), frozenset(self.required)
@@ -151,7 +150,7 @@ class Layout:
 
     def from_matrix(self, values: NDArray[Any]) -> Batch:
         """All features in the contract's order as one typed tensor [rows, features]: read at once, whatever their number."""
-        if values.shape[1] != len(self.required) or not self._alike:
+        if values.shape[1] != len(self.required) or not self.uniform:
             raise MalformedRequest(
                 f"one tensor of {values.shape[1]} columns is not the {len(self.required)} features",
                 "inputs, shape",

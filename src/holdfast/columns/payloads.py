@@ -38,6 +38,7 @@ __all__ = [
     "read_id",
     "read_object",
     "read_tensors",
+    "same_rows",
     "transpose",
 ]
 
@@ -117,15 +118,7 @@ def read_tensors(inputs: Any, layout: Layout, max_rows: int) -> Batch:
             if tensor.name in columns:
                 raise MalformedRequest(f"tensor '{tensor.name[:60]}' is given twice", "inputs", "send it once")
             columns[tensor.name] = tensor.column()
-    rows = tensors[0].shape[0]
-    for tensor in tensors:
-        if tensor.shape[0] != rows:
-            raise MalformedRequest(
-                f"'{tensor.name[:60]}' has {tensor.shape[0]} rows, '{tensors[0].name[:60]}' has {rows}",
-                "inputs, shape",
-                "give every tensor as many rows",
-            )
-    check_rows(rows, max_rows)
+    rows = same_rows([(tensor.name, tensor.shape[0]) for tensor in tensors], max_rows)
     return layout.from_values(columns, rows)
 
 
@@ -174,7 +167,7 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
 def _split(tensor: _Tensor, layout: Layout) -> dict[str, Sequence[Any]]:
     """One [n, k] tensor as k columns, in the contract's order."""
     names, width = layout.required, tensor.shape[1]
-    if len({field.datatype for field in layout.features}) != 1:
+    if not layout.uniform:
         raise MalformedRequest(
             "one tensor for all columns needs features of one datatype", "inputs", "send one tensor per column"
         )
@@ -229,6 +222,20 @@ def read_id(document: Mapping[str, Any]) -> str:
     if isinstance(given, str) and len(given) <= MAX_ID:
         return given
     raise MalformedRequest(f"'id' must be text of at most {MAX_ID} characters", "id")
+
+
+def same_rows(sizes: Sequence[tuple[str, int]], most: int) -> int:
+    """How many rows all tensors have, given as (name, rows)."""
+    first, rows = sizes[0]
+    for name, size in sizes:
+        if size != rows:
+            raise MalformedRequest(
+                f"'{name[:60]}' has {size} rows, '{first[:60]}' has {rows}",
+                "inputs, shape",
+                "give every tensor as many rows",
+            )
+    check_rows(rows, most)
+    return rows
 
 
 def check_rows(rows: int, most: int) -> None:

@@ -5,40 +5,29 @@ Whatever is not plain gives None, and the caller takes the long way (`payloads`)
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from holdfast.columns.layout import Batch, Layout
+from holdfast.columns.payloads import MAX_ID
 
 __all__ = ["quick_row", "quick_tensors"]
 
 KINDS: Final = frozenset({"FP64", "FP32", "INT64", "INT32"})
 COLUMN: Final = ((1,), (1, 1))
-MAX_ID: Final = 200
+Value = TypeVar("Value")
 
 
-class _Tensor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class _Tensor(msgspec.Struct, Generic[Value], forbid_unknown_fields=True, gc=False):
     name: str
     shape: tuple[int, ...]
     datatype: str
-    data: list[Any]
+    data: list[Value]
 
 
-class _Tensors(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    inputs: list[_Tensor]
-    id: str = ""
-
-
-class _FloatTensor(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: list[float]
-
-
-class _FloatTensors(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    inputs: list[_FloatTensor]
+class _Tensors(msgspec.Struct, Generic[Value], forbid_unknown_fields=True, gc=False):
+    inputs: list[_Tensor[Value]]
     id: str = ""
 
 
@@ -47,8 +36,8 @@ class _Rows(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     id: str = ""
 
 
-_TENSORS: Final = msgspec.json.Decoder(_Tensors)
-_FLOATS: Final = msgspec.json.Decoder(_FloatTensors)
+_TENSORS: Final = msgspec.json.Decoder(_Tensors[Any])
+_FLOATS: Final = msgspec.json.Decoder(_Tensors[float])
 _ROWS: Final = msgspec.json.Decoder(_Rows)
 
 

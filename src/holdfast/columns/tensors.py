@@ -22,11 +22,11 @@ from holdfast.columns.payloads import (
     OCTETS,
     TENSORS,
     Payload,
-    check_rows,
     decode_json,
     read_id,
     read_object,
     read_tensors,
+    same_rows,
 )
 from holdfast.columns.wanted import wanted
 from holdfast.errors import MalformedRequest
@@ -40,16 +40,8 @@ SIZE = "binary_data_size"
 
 def read_arrays(tensors: Sequence[Tensor], layout: Layout, max_rows: int) -> Batch:
     """One tensor per column, [n] or [n, 1]; or a single [n, k] with all features in the contract's order."""
-    first, values = tensors[0]
-    rows = values.shape[0]
-    for name, other in tensors:
-        if other.shape[0] != rows:
-            raise MalformedRequest(
-                f"'{name[:60]}' has {other.shape[0]} rows, '{first[:60]}' has {rows}",
-                "inputs, shape",
-                "give every tensor as many rows",
-            )
-    check_rows(rows, max_rows)
+    rows = same_rows([(name, one.shape[0]) for name, one in tensors], max_rows)
+    values = tensors[0][1]
     if len(tensors) == 1 and values.ndim == 2 and values.shape[1] != 1:
         return layout.from_matrix(values)
     columns: dict[str, NDArray[Any]] = {}

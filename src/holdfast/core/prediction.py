@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Label", "Labelled", "Prediction", "Record", "Refusal", "Tally"]
+__all__ = ["Head", "Label", "Labelled", "Prediction", "Record", "Refusal", "Tally"]
 
 
-class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
-    """One answered request: `rows` predictions, column-wise.
-
-    Numeric fields stand in one float64 matrix (`numbers`), all others in `columns`, in the contract's order; dropped fields
-    are absent.
-    """
+class Head(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How the record of every answered request begins: whoever only counts reads no further."""
 
     request: str
     deployment: str
@@ -29,6 +25,15 @@ class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False
     latency_us: int
     client_id: str
     rows: int
+
+
+class Prediction(Head, frozen=True, array_like=True, tag="p", gc=False):
+    """One answered request: `rows` predictions, column-wise.
+
+    Numeric fields stand in one float64 matrix (`numbers`), all others in `columns`, in the contract's order; dropped fields
+    are absent.
+    """
+
     times: list[int] | None
     """Event time per row, microseconds UTC; None: all at `clock`."""
     keys: list[str | None] | None
@@ -42,18 +47,9 @@ class Prediction(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False
     """Their values: float64 little-endian, all rows of the first field, then all rows of the next; NaN = missing."""
 
 
-class Tally(msgspec.Struct, frozen=True, array_like=True, tag="c", gc=False):
-    """One answered request of which only the counts are kept (`[log] sample`); it begins like a `Prediction`."""
+class Tally(Head, frozen=True, array_like=True, tag="c", gc=False):
+    """One answered request of which only the counts are kept (`[log] sample`)."""
 
-    request: str
-    deployment: str
-    release: str
-    track: str
-    received: int
-    clock: int
-    latency_us: int
-    client_id: str
-    rows: int
     times: list[int] | None
     bins: bytes
     """The bin of each value, all rows of the first counted column, then all rows of the next: `predictions.sampling`."""

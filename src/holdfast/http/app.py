@@ -221,10 +221,7 @@ class App:
         """What was refused before the data plane saw it is counted here; unknown names are counted together."""
         if not isinstance(bad, HoldfastError):
             sys.stderr.write("".join(traceback.format_exception(bad)))
-            bad = ServeError(
-                "the server made a mistake", type(bad).__name__, "see the server's messages, and report it"
-            )
-            bad.status = 500  # type: ignore[misc]
+            bad = ServeError.unforeseen(bad)
         self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
         if type(bad) is Overloaded:  # who is in a hurry has a few of these ready
             if (shed := self._shed.get(bad.what)) is None:

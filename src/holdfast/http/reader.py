@@ -147,23 +147,23 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
-        if self._phase == "idle" and not self.deaf and len(data) <= SLICE:
-            end = data.find(END) + len(END)
-            known = self._heads.get(data[:end])
-            if known is not None and len(data) - end == known.length:
-                self._again(known, data[end:])
-                return
-            waiting = len(self.inbox)
-            self._feed(data)
-            if end >= len(END) and len(self.inbox) == waiting + 1:
-                self._remember(data[:end], len(data) - end)
+        if len(data) > SLICE:
+            view = memoryview(data)
+            for start in range(0, len(data), SLICE):
+                self._feed(view[start : start + SLICE])
             return
-        if len(data) <= SLICE:
+        if self.midway or self.deaf:
             self._feed(data)
             return
-        view = memoryview(data)
-        for start in range(0, len(data), SLICE):
-            self._feed(view[start : start + SLICE])
+        end = data.find(END) + len(END)
+        known = self._heads.get(data[:end])
+        if known is not None and len(data) - end == known.length:
+            self._again(known, data[end:])
+            return
+        waiting = len(self.inbox)
+        self._feed(data)
+        if end >= len(END) and len(self.inbox) == waiting + 1:
+            self._remember(data[:end], len(data) - end)
 
     def refuse(self, error: HoldfastError) -> None:
         """Answer with a problem after all earlier answers, then close; what still comes is thrown away."""

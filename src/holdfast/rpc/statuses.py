@@ -49,9 +49,7 @@ def foreseen(bad: Exception) -> HoldfastError:
     if isinstance(bad, HoldfastError):
         return bad
     sys.stderr.write("".join(traceback.format_exception(bad)))
-    wrong = ServeError("the server made a mistake", type(bad).__name__, "see the server's messages, and report it")
-    wrong.status = 500  # type: ignore[misc]
-    return wrong
+    return ServeError.unforeseen(bad)
 
 
 def status_of(bad: HoldfastError) -> Status:

@@ -23,7 +23,7 @@ import msgspec
 from holdfast.core.prediction import Record
 from holdfast.predictions import log as wal
 
-__all__ = ["Book", "Page", "Position", "Series", "behind", "books", "fleets", "read", "total", "unsettled"]
+__all__ = ["Book", "Page", "Position", "Series", "alive", "behind", "books", "fleets", "read", "total", "unsettled"]
 
 MAGIC: Final = 0x31303054_4E554F43
 HEAD: Final = 3
@@ -182,10 +182,11 @@ def books(folder: Path) -> list[Path]:
 
 def fleets(run: Path) -> list[Path]:
     """Folders of the servers that run on this workspace, each with the counts of its processes."""
-    return [folder for folder in sorted(run.glob(f"{FLEET}*")) if _alive(int(folder.name.removeprefix(FLEET)))]
+    return [folder for folder in sorted(run.glob(f"{FLEET}*")) if alive(int(folder.name.removeprefix(FLEET)))]
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is such a process, whoever's it is."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from holdfast.core.prediction import Labelled, Prediction, Refusal, Tally
+from holdfast.core.prediction import Head, Labelled, Prediction, Refusal, Tally
 from holdfast.serve import counts
 from holdfast.serve.counts import SUFFIX, Book, Page, Series
 
@@ -85,22 +85,12 @@ class Place(NamedTuple):
     """Of this process's log."""
 
 
-class _Answered(msgspec.Struct, frozen=True, array_like=True, tag="p", gc=False):
+class _Answered(Head, frozen=True, array_like=True, tag="p", gc=False):
     """How a `Prediction` begins: reading no further costs less than half."""
 
-    request: str
-    deployment: str
-    release: str
-    track: str
-    received: int
-    clock: int
-    latency_us: int
-    client_id: str
-    rows: int
 
-
-class _Tallied(_Answered, frozen=True, array_like=True, tag="c", gc=False):
-    """How a `Tally` begins: just so."""
+class _Tallied(Head, frozen=True, array_like=True, tag="c", gc=False):
+    """How a `Tally` begins."""
 
 
 class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):

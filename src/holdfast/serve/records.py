@@ -6,16 +6,15 @@ be counted, but not be guessed without the key. The key column follows the same 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from holdfast.access import secret_file
 from holdfast.columns import Batch
 from holdfast.columns.times import NO_TIME
 from holdfast.core.contract import Contract
@@ -34,9 +33,9 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
     kept = release.kept(batch.names)
     numbers = batch.numbers if kept.rows is None else batch.numbers[kept.rows]
     columns: dict[str, list[str | None]] = {n: v.tolist() for n, v in batch.texts.items() if n in kept.texts}
-    for name in kept.hashed:
-        if name in batch.names or name in batch.texts:
-            columns[name] = hashed(batch.table[name].tolist(), hash_key)
+    if kept.hashed:
+        table = batch.table
+        columns |= {name: hashed(table[name].tolist(), hash_key) for name in kept.hashed if name in table}
     outputs: dict[str, bytes | list[str]] = {answered.name: answered.numbers.tobytes()}
     if answered.labels is not None:
         outputs["label"] = answered.labels
@@ -60,18 +59,8 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
 
 
 def hash_key(keys: Path) -> bytes:
-    """The workspace's key for hashes, made on first use with mode 0600. Whoever loses it can count no longer, only store."""
-    path = keys / KEY_FILE
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        waiting = path.with_name(f".{KEY_FILE}.{os.getpid()}")
-        with os.fdopen(os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(os.urandom(32))
-        with contextlib.suppress(FileExistsError):  # another process was faster: its key it is
-            os.link(waiting, path)
-        waiting.unlink()
-        return path.read_bytes()
+    """The workspace's key for hashes, made on first use. Whoever loses it can count no longer, only store."""
+    return secret_file(keys / KEY_FILE)
 
 
 def hashed(values: Sequence[Any], key: bytes) -> list[str | None]:

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from holdfast.decide.publish import workers
-from holdfast.serve.counts import books, fleets, read, total
+from holdfast.serve.counts import alive, books, fleets, read, total
 from holdfast.status.values import LogState, Server
 
 if TYPE_CHECKING:
@@ -124,12 +124,4 @@ def _note(path: Path) -> dict[str, Any]:
 
 def _alive(note: dict[str, Any]) -> bool:
     pid = note.get("pid")
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return isinstance(pid, int) and alive(pid)

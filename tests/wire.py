@@ -6,11 +6,16 @@ from typing import NamedTuple
 
 import httptools
 
+from holdfast.core.prediction import Refusal
 from holdfast.http.port import InferencePort
 from holdfast.http.problems import Reply
 from holdfast.http.protocol import Connection
 from holdfast.http.reader import Limits, Request
 from holdfast.predictions.journal import Journal
+from holdfast.predictions.log import Frame
+
+UNREAD = Refusal("", "", 0, 0, "", "", 0)
+"""What stands in a frame of which only the bytes matter."""
 
 
 class Line(asyncio.Transport):
@@ -94,7 +99,7 @@ class _Reading:
 def echo(request: Request, later: Callable[[Reply], None]) -> Reply | None:
     """Answers what was asked; /slow takes three turns of the loop; /logged asks for the log."""
     told = f"{request.method} {request.target} ".encode() + request.body
-    reply = Reply(200, told, "text/plain", (), (b"frame:" + told,) if "logged" in request.target else ())
+    reply = Reply(200, told, "text/plain", (), (Frame(b"frame:" + told, UNREAD),) if "logged" in request.target else ())
     if "slow" not in request.target:
         return reply
     loop = asyncio.get_running_loop()

@@ -146,7 +146,7 @@ def _path(models: Models, home: Path, without: _Without) -> Callable[[], None]:
     from holdfast.http.protocol import Connection
     from holdfast.http.reader import Request
     from holdfast.predictions.journal import Journal
-    from holdfast.predictions.log import Writer
+    from holdfast.predictions.log import Frame, Writer
     from holdfast.serve.dataplane import ServeState
     from holdfast.serve.guards import Admission
     from holdfast.serve.load import Load
@@ -163,7 +163,7 @@ def _path(models: Models, home: Path, without: _Without) -> Callable[[], None]:
     (home / "counts").mkdir(parents=True)
     metrics = Metrics("w0", Place(home / "counts", home / "log", "w0"))
 
-    def counted(frames: Sequence[bytes], _counts: object) -> None:
+    def counted(frames: Sequence[Frame], _counts: object) -> None:
         metrics.logged(frames, writer.position)
 
     journal = Journal(writer, appended=None if without.counts else counted)
@@ -184,6 +184,7 @@ def _path(models: Models, home: Path, without: _Without) -> Callable[[], None]:
     app._pace.slow = lambda _asked, _size: False  # noqa: SLF001 - a busy machine must not send requests to threads
 
     question = ask("tensor", models.cases["row"], {"Authorization": f"Bearer {models.key}"})
+    wire = question.wire
     if without.http:
         headers = {name.lower(): value for name, value in {"Host": "127.0.0.1", **question.headers}.items()}
         request = Request(question.method, question.path, headers, question.body)
@@ -200,7 +201,7 @@ def _path(models: Models, home: Path, without: _Without) -> Callable[[], None]:
 
     def ask_all() -> None:
         for connection in connections:
-            connection.data_received(question.wire)
+            connection.data_received(wire)
 
     return _unlogged(ask_all) if without.record else ask_all
 

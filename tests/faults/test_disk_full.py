@@ -16,7 +16,7 @@ from holdfast.core.prediction import Prediction
 from holdfast.predictions.archive import archive, files
 from holdfast.predictions.compact import count
 from holdfast.predictions.journal import Journal
-from holdfast.predictions.log import Writer, encode, read, segments
+from holdfast.predictions.log import Writer, encode, framed, read, segments
 from holdfast.predictions.windows import recipe
 from holdfast.status.sources import log_state
 
@@ -76,7 +76,7 @@ def test_the_log_on_a_disk_that_fills_and_empties_again(small_disk, serve: bool)
             os.truncate(filler, filler.stat().st_size // 2)
         records = [prediction([T0 + tick], received=T0 + tick) for _ in range(3)]
         told = []
-        journal.commit([encode(record) for record in records], told.append)
+        journal.commit([framed(record) for record in records], told.append)
         if told == [None]:
             fitted = 3 - (journal.counts.unlogged - unlogged_before)
             acknowledged += [record.request for record in records[:fitted]]

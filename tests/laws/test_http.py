@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from holdfast.http.problems import Reply
 from holdfast.http.reader import Limits
-from wire import Wire, answers, get, post, run, ticks
+from holdfast.predictions.log import Frame
+from wire import UNREAD, Wire, answers, get, post, run, ticks
 
 H2C = ("Connection: Upgrade", "Upgrade: h2c")
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n"
@@ -85,7 +86,7 @@ def test_answers_come_in_the_order_of_the_requests(delays, clients):
     async def story():
         def handle(request, later):
             number, delay = map(int, request.target[1:].split("-"))
-            reply = Reply(200, str(number).encode(), frames=(b"f",) if number % 2 else ())
+            reply = Reply(200, str(number).encode(), frames=(Frame(b"f", UNREAD),) if number % 2 else ())
             if not delay:
                 return reply
             loop = asyncio.get_running_loop()

@@ -64,7 +64,8 @@ class InProcess:
 
     def label(self, ids: Sequence[str], values: Sequence[Any], observed: Sequence[int]) -> None:
         """As the inference port takes them."""
-        self._writer.append(self._intake(self._world.name, msgspec.json.encode(labels_of(ids, values, observed)))[2])
+        labels = msgspec.json.encode(labels_of(ids, values, observed))
+        self._writer.append([frame.data for frame in self._intake(self._world.name, labels)[2]])
 
     def look(self) -> list[Alarm]:
         """One pass of the keeper."""

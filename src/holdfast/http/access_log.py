@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.http.problems import Reply
     from holdfast.http.reader import Request
+    from holdfast.predictions.log import Frame
 
     Handle = Callable[[Request, Callable[[Reply], None]], Reply | None]
     Safe = Callable[[HoldfastError | None], None]
-    Commit = Callable[[list[bytes], Safe], None]
+    Commit = Callable[[list[Frame], Safe], None]
 
 __all__ = ["AccessLog", "Line"]
 
@@ -108,7 +109,7 @@ class AccessLog:
                 self._tick.append(_Answered(request, reply, at, began))
             return reply
 
-        def committed(frames: list[bytes], safe: Safe) -> None:
+        def committed(frames: list[Frame], safe: Safe) -> None:
             tick, self._tick = self._tick, []
 
             def out(bad: HoldfastError | None) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from holdfast.errors import HoldfastError, MalformedRequest, NotFound, Overloaded, ServeError
@@ -19,7 +19,7 @@ from holdfast.http.problems import Refused, Reply, advice, json, problem
 from holdfast.http.routes import Action, MethodNotAllowed, action
 from holdfast.http.tell import tell
 from holdfast.http.timing import ASKS, Timed
-from holdfast.predictions.log import encode
+from holdfast.predictions.log import framed
 from holdfast.serve import codecs, dataplane
 from holdfast.serve.guards import Admission, Grant
 from holdfast.serve.lane import Lane
@@ -29,14 +29,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from holdfast.http.reader import Request
+    from holdfast.predictions.log import Frame
 
-    Label = Callable[[str, bytes], tuple[int, dict[str, Any], Sequence[bytes]]]
+    Label = Callable[[str, bytes], tuple[int, dict[str, Any], Sequence[Frame]]]
 
 __all__ = ["LOOPBACK", "App"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 REST_S: Final = 0.75
 """Who was told to come again in a second is not listened to before: else clients that don't care would cost what they ask."""
+
+
+class _Pass(NamedTuple):
+    """That requests of this head may go on: to be asked again in another epoch."""
+
+    asked: Action
+    grant: Grant
+    epoch: object
 
 
 class App:
@@ -95,11 +104,13 @@ class App:
         """The reply, or None and `later(reply)` on the event loop when it left the loop. Never raises."""
         asked = _NOTHING
         try:
-            self._check_caller(request)
-            asked = action(request.method, request.target)
-            if asked.verb == "invocations":
-                asked = asked._replace(name=self._invoked(asked.name, request.headers))
-            grant = self._admission.admit(request.headers, asked.name, asked.verb)
+            passed: _Pass | None = None if request.known is None else request.known.note
+            if passed is not None and passed.epoch is self._admission.epoch:
+                asked, grant, _ = passed
+                self._admission.in_turn()
+            else:
+                asked = self._asked(request)
+                grant = self._admitted(asked, request)
             if asked.verb in _MODEL and self._plan.cold(asked.name):
                 warming = asyncio.get_running_loop().create_task(self._warm(asked, request, grant, later))
                 self._warming.add(warming)
@@ -135,6 +146,19 @@ class App:
         return reply
 
     # ------------------------------------------------------------------------------------------ who may ask
+
+    def _asked(self, request: Request) -> Action:
+        self._check_caller(request)
+        asked = action(request.method, request.target)
+        if asked.verb == "invocations":
+            asked = asked._replace(name=self._invoked(asked.name, request.headers))
+        return asked
+
+    def _admitted(self, asked: Action, request: Request) -> Grant:
+        grant = self._admission.admit(request.headers, asked.name, asked.verb)
+        if request.known is not None and grant.lasting and asked.verb in _LASTING:
+            request.known.note = _Pass(asked, grant, self._admission.epoch)
+        return grant
 
     def _check_caller(self, request: Request) -> None:
         if self._hosts is None:
@@ -211,7 +235,7 @@ class App:
         answer = dataplane.predict(
             body, codec, asked.name, asked.version, request.headers, plan, self._state, grant.charge
         )
-        frames = () if answer.record is None else (encode(answer.record),)
+        frames = () if answer.record is None else (framed(answer.record),)
         headers = answer.headers if answer.error is None else answer.headers + advice(answer.error)
         reply = Reply(answer.status, answer.body, answer.media, headers, frames)
         accepted = request.headers.get("accept-encoding")
@@ -238,6 +262,8 @@ _CODECS: Final[dict[str, codecs.Codec]] = {
 _WORK: Final = frozenset({*_CODECS, "label"})
 _MODEL: Final = _WORK | {"metadata"}
 """What needs the deployment's model or contract."""
+_LASTING: Final = frozenset({"rows", "infer"})
+"""What is decided by the head alone."""
 _NOTHING: Final = Action("")
 
 

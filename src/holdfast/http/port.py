@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from email.utils import formatdate
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -28,12 +27,15 @@ if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.http.problems import Reply
     from holdfast.http.reader import Request
+    from holdfast.predictions.log import Frame
 
-    Commit = Callable[[list[bytes], Callable[[HoldfastError | None], None]], None]
+    Commit = Callable[[list[Frame], Callable[[HoldfastError | None], None]], None]
 
 __all__ = ["InferencePort", "serve"]
 
 SWEEP_S: Final = 1.0
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 OLDEST: Final = 64
 """Connections that are looked at to find one that asks nothing."""
 SETTLE_S: Final = 0.05
@@ -130,7 +132,7 @@ class InferencePort:
     def sweep(self, now: float) -> None:
         """Move the coarse clock; let go of clients that are too slow."""
         self.now = now
-        self.date = formatdate(usegmt=True)
+        self.date = http_date(time.time())
         for connection in list(self.connections):
             connection.sweep(now)
 
@@ -152,6 +154,13 @@ class InferencePort:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
         await asyncio.sleep(0)  # the last tick
+
+
+def http_date(seconds: float) -> str:
+    """As RFC 9110 wants it, in every locale; the standard library's own way would import its e-mail package."""
+    now = time.gmtime(seconds)
+    day = f"{DAYS[now.tm_wday]}, {now.tm_mday:02} {MONTHS[now.tm_mon - 1]} {now.tm_year}"
+    return f"{day} {now.tm_hour:02}:{now.tm_min:02}:{now.tm_sec:02} GMT"
 
 
 async def serve(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from holdfast.errors import HoldfastError, InvalidInput, Overloaded
+
+if TYPE_CHECKING:
+    from holdfast.predictions.log import Frame
 
 __all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "advice", "json", "problem"]
 
@@ -24,7 +27,7 @@ class Reply(NamedTuple):
     body: bytes
     media: str = JSON
     headers: tuple[tuple[str, str], ...] = ()
-    frames: tuple[bytes, ...] = ()
+    frames: tuple[Frame, ...] = ()
     rest_s: float = 0.0
     """The connection is not listened to for so long."""
 
@@ -75,6 +78,6 @@ def advice(error: HoldfastError) -> Headers:
     return (("retry-after", str(after)),) if after else ()
 
 
-def json(status: int, value: Any, frames: Sequence[bytes] = ()) -> Reply:
+def json(status: int, value: Any, frames: Sequence[Frame] = ()) -> Reply:
     """A value as a JSON reply."""
     return Reply(status, msgspec.json.encode(value), JSON, (), tuple(frames))

@@ -56,12 +56,10 @@ class Port(Protocol):
 
 
 class Held(NamedTuple):
-    """An answer until it is logged; reply None: 100 Continue."""
+    """An answer until it is logged; reply None: 100 Continue. Without a request it is the connection's last one."""
 
     reply: Reply | None
-    keep: bool = False
-    head: bool = False
-    old: bool = False
+    asked: Request | None
 
 
 class Connection(asyncio.Protocol):
@@ -135,16 +133,16 @@ class Connection(asyncio.Protocol):
         return bool(self._reader.inbox or self._asked or self._held or self._taken)
 
     @property
-    def _held_up(self) -> bool:
-        return self._resting or self._asked is not None
+    def _free(self) -> bool:
+        """To take the next request."""
+        return self._writable and self._asked is None and not self._resting
 
     def _turn(self) -> None:
         """Take requests in order, a burst at most; then others have a turn."""
         self._turning = False
-        inbox = self._reader.inbox
-        left = self._port.limits.burst
-        waiting = self._port.limits.waiting
-        while inbox and self._writable and not self._held_up and self._taken < waiting:
+        inbox, limits = self._reader.inbox, self._port.limits
+        left = limits.burst
+        while inbox and self._free and self._taken < limits.waiting:
             if not left:
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -155,7 +153,7 @@ class Connection(asyncio.Protocol):
             left -= 1
             asked = inbox.popleft()
             if not isinstance(asked, Request):
-                self._hold(Held(asked, keep=asked is None))
+                self._hold(Held(asked, None))
                 continue
             asked.client = self._client
             reply = self._port.handle(asked, self._later)
@@ -179,7 +177,7 @@ class Connection(asyncio.Protocol):
             asked.keep, reader.deaf = False, True
         if reply.rest_s:
             self._rests_until = time.monotonic() + reply.rest_s
-        self._hold(Held(reply, asked.keep, asked.method == "HEAD", asked.old))
+        self._hold(Held(reply, asked))
 
     def _rest(self) -> None:
         """It was told when to come again, and is here before that: it is not listened to until then."""
@@ -225,18 +223,23 @@ class Connection(asyncio.Protocol):
             return
         date = self._port.date
         out = []
-        for reply, keep, head, old in held:
+        for reply, asked in held:
             if reply is None:
                 out.append(CONTINUE)
             else:
                 told = unlogged if unlogged is not None and reply.frames else reply
-                out.append(encode(told, date=date, keep=keep, head=head, old=old))
+                out.append(encode(told, date, asked))
         self._since = self._port.now
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if not held[-1].keep or (self._reader.deaf and not self._working):
+        if self._last(held[-1]) or (self._reader.deaf and not self._working):
             self._end()
         elif self._reader.inbox and not self._turning:  # it waited for the log
             self._turn()
+
+    @staticmethod
+    def _last(held: Held) -> bool:
+        """Whether the connection ends with it."""
+        return held.reply is not None if held.asked is None else not held.asked.keep
 
     def _end(self) -> None:
         """Close once all is sent. A client that may still be sending is heard out, or the reset would eat our answer."""
@@ -293,17 +296,17 @@ def _host(name: object) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def encode(reply: Reply, *, date: str, keep: bool = True, head: bool = False, old: bool = False) -> bytes:
-    """The bytes of an answer."""
+def encode(reply: Reply, date: str, asked: Request | None) -> bytes:
+    """The bytes of an answer; where it answers no request, the connection ends with it."""
     extra = ""
     for name, value in reply.headers:
         if "\r" not in value and "\n" not in value:
             extra += f"{name}: {value}\r\n"
-    if not keep:
+    if asked is None or not asked.keep:
         extra += "connection: close\r\n"
-    elif old:
+    elif asked.old:
         extra += "connection: keep-alive\r\n"
     status = reply.status
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\ndate: {date}\r\ncontent-type: {reply.media}\r\n"
     start = f"{line}content-length: {len(reply.body)}\r\n{extra}\r\n".encode("latin-1", "replace")
-    return start if head else start + reply.body
+    return start if asked is not None and asked.method == "HEAD" else start + reply.body

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import httptools
 
@@ -63,15 +63,49 @@ class Meter:
         self.bytes = 0
 
 
-class Known(NamedTuple):
-    """What a head says."""
+class Request:
+    """A complete request. Header names are lower case; repeated ones are joined by commas."""
 
-    method: str
-    target: str
-    headers: dict[str, str]
-    length: int
-    """Bytes of the body behind it."""
-    old: bool
+    __slots__ = ("body", "client", "headers", "keep", "known", "method", "old", "target")
+    client: str
+    """Address it came from; the connection says it."""
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes = b"",
+        keep: bool = True,  # noqa: FBT001, FBT002 - by position it is quicker
+        old: bool = False,  # noqa: FBT001, FBT002
+        known: Known | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.keep = keep
+        """Whether the client wants the connection kept."""
+        self.old = old
+        """HTTP/1.0."""
+        self.known = known
+        """The head, if it came before."""
+
+
+class Known:
+    """What a head says that came before."""
+
+    __slots__ = ("headers", "length", "method", "note", "old", "target")
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.target = request.target
+        self.headers = request.headers
+        self.length = len(request.body)
+        """Bytes of the body behind it."""
+        self.old = request.old
+        self.note: Any = None
+        """What the application has found out from the head alone."""
 
 
 class Heads(dict[bytes, Known]):
@@ -82,34 +116,7 @@ class Heads(dict[bytes, Known]):
         if len(head) <= HEAD_BYTES:
             if len(self) >= HEADS:
                 self.clear()
-            self[head] = Known(request.method, request.target, request.headers, len(request.body), request.old)
-
-
-class Request:
-    """A complete request. Header names are lower case; repeated ones are joined by commas."""
-
-    __slots__ = ("body", "client", "headers", "keep", "method", "old", "target")
-    client: str
-    """Address it came from; the connection says it."""
-
-    def __init__(
-        self,
-        method: str,
-        target: str,
-        headers: dict[str, str],
-        body: bytes = b"",
-        *,
-        keep: bool = True,
-        old: bool = False,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body = body
-        self.keep = keep
-        """Whether the client wants the connection kept."""
-        self.old = old
-        """HTTP/1.0."""
+            self[head] = Known(request)
 
 
 class Reader:
@@ -260,14 +267,14 @@ class Reader:
 
     def _again(self, known: Known, body: bytes) -> None:
         """A request whose head is known."""
-        self._size = len(body)
-        self._owed += self._size
-        self._meter.bytes += self._size
-        if self._meter.bytes > self._limits.bodies:
+        size, meter = len(body), self._meter
+        self._owed += size
+        meter.bytes += size
+        if meter.bytes > self._limits.bodies:
+            self._size = size
             self.refuse(_too_many())
             return
-        self._size = 0
-        self.inbox.append(Request(known.method, known.target, known.headers, body, old=known.old))
+        self.inbox.append(Request(known.method, known.target, known.headers, body, True, known.old, known))
 
     def _remember(self, head: bytes, rest: int) -> None:
         """If what came was one request, whole, and its head says all there is to say about it."""

@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from holdfast.errors import HoldfastError, LogFull, ServeError
+from holdfast.predictions.log import Frame
 
 __all__ = ["Journal", "LogCounts", "Told"]
 
@@ -47,7 +48,6 @@ class Appender(Protocol):
 class LogCounts(msgspec.Struct):
     """What became of the frames of this process."""
 
-    written_bytes: int = 0
     unlogged: int = 0
     """Answered although the disk was full, and so in no log: `[log] when_full = "serve"`."""
     refused: int = 0
@@ -74,7 +74,7 @@ class Journal:
         *,
         back: Callable[..., object] | None = None,
         serve_when_full: bool = False,
-        appended: Callable[[Sequence[bytes], LogCounts], None] | None = None,
+        appended: Callable[[Sequence[Frame], LogCounts], None] | None = None,
     ) -> None:
         self.counts = LogCounts()
         self._writer = writer
@@ -85,7 +85,7 @@ class Journal:
         self._syncing = False
         self._thread = ThreadPoolExecutor(1, "log") if back is not None else None
 
-    def commit(self, frames: Sequence[bytes], then: Told) -> None:
+    def commit(self, frames: Sequence[Frame], then: Told) -> None:
         """Append the frames of a tick; `then` is called when they are safe. Never raises."""
         bad = self._append(frames) if frames else None
         if self._thread is None or not (self._syncing or (frames and bad is None)):
@@ -102,13 +102,12 @@ class Journal:
             _quietly(self._writer.unsynced())
         self._writer.close()
 
-    def _append(self, frames: Sequence[bytes]) -> HoldfastError | None:
+    def _append(self, frames: Sequence[Frame]) -> HoldfastError | None:
         counts = self.counts
         bad: HoldfastError | None = None
         done = frames
         try:
-            self._writer.append(frames)
-            counts.written_bytes += sum(map(len, frames))
+            self._writer.append([frame.data for frame in frames])
             counts.full = False
         except LogFull as full:
             counts.full = True

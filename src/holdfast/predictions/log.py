@@ -33,11 +33,13 @@ from holdfast.errors import LogFull, ServeError
 __all__ = [
     "WAL",
     "Entry",
+    "Frame",
     "Part",
     "Segment",
     "Writer",
     "encode",
     "finished",
+    "framed",
     "read",
     "record_at",
     "search",
@@ -61,6 +63,18 @@ def encode(record: Record) -> bytes:
     """One frame."""
     payload = _ENCODER.encode(record)
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+
+
+class Frame(NamedTuple):
+    """A record and its bytes in the log."""
+
+    data: bytes
+    record: Record
+
+
+def framed(record: Record) -> Frame:
+    """A record, ready to be written."""
+    return Frame(encode(record), record)
 
 
 class Segment(NamedTuple):
@@ -108,28 +122,33 @@ class Writer:
         self._fd = -1
         self._size = 0
         self._opened = 0.0
-        with _as_serve_error(self._folder):
-            while True:
-                try:
-                    self._folder.mkdir(parents=True)
-                    break
-                except FileExistsError:
-                    self.name += "x"
-                    self._folder = self._folder.with_name(self.name)
+        while True:
+            try:
+                self._folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                self.name += "x"
+                self._folder = self._folder.with_name(self.name)
+            except OSError as bad:
+                raise _unwritten(bad, self._folder) from None
 
     def append(self, frames: Sequence[bytes]) -> None:
         """Write all frames or raise ServeError; only after this may their answers go out."""
         data = frames[0] if len(frames) == 1 else b"".join(frames)
-        with _as_serve_error(self._folder, frames):
+        try:
             if self._fd < 0 or self._size >= self._segment_bytes or time.monotonic() - self._opened > MAX_AGE_S:
                 self._roll()
             written = os.write(self._fd, data)
-            if written != len(data):
-                # Readers may already have taken the whole frames of it, so it is never cut back, only left behind.
-                self._size += written
-                self.leave()
-                raise _Short(written)
-            self._size += written
+        except OSError as bad:
+            raise _unwritten(bad, self._folder) from None
+        self._size += written
+        if written != len(data):
+            # Readers may already have taken the whole frames of it, so it is never cut back, only left behind.
+            self.leave()
+            ends = itertools.accumulate(map(len, frames))
+            raise _unwritten(
+                OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), self._folder, sum(end <= written for end in ends)
+            )
 
     @property
     def position(self) -> tuple[int, int]:
@@ -335,26 +354,9 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-class _Short(OSError):
-    """The disk took only so many bytes."""
-
-    def __init__(self, written: int) -> None:
-        super().__init__(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.written = written
-
-
-@contextlib.contextmanager
-def _as_serve_error(folder: Path, frames: Sequence[bytes] = ()) -> Iterator[None]:
-    try:
-        yield
-    except OSError as bad:
-        told = f"the prediction log cannot be written: {(bad.strerror or str(bad)).lower()}"
-        if bad.errno not in _FULL:
-            raise ServeError(
-                told, str(folder), "check the disk and permissions; nothing is answered that is not logged"
-            ) from None
-        ends = itertools.accumulate(map(len, frames))
-        fitted = sum(end <= getattr(bad, "written", 0) for end in ends)
-        raise LogFull(
-            told, str(folder), "make space, or set [log] when_full; see holdfast status", fitted=fitted
-        ) from None
+def _unwritten(bad: OSError, folder: Path, fitted: int = 0) -> ServeError:
+    """Why the log could not be written, of which so many frames are in it."""
+    told = f"the prediction log cannot be written: {(bad.strerror or str(bad)).lower()}"
+    if bad.errno in _FULL:
+        return LogFull(told, str(folder), "make space, or set [log] when_full; see holdfast status", fitted=fitted)
+    return ServeError(told, str(folder), "check the disk and permissions; nothing is answered that is not logged")

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.message import DecodeError
 
 from holdfast.errors import Forbidden, HoldfastError, MalformedRequest, NotFound, TooLate
-from holdfast.predictions.log import encode
+from holdfast.predictions.log import Frame, framed
 from holdfast.rpc import messages
 from holdfast.rpc.codec import Infer
 from holdfast.rpc.statuses import foreseen, status_of
@@ -54,7 +54,7 @@ class _Done(NamedTuple):
     """What the data plane gave, its record as the log has it."""
 
     answer: dataplane.Answer
-    frame: bytes | None
+    frame: Frame | None
 
 
 class Service:
@@ -173,7 +173,7 @@ class Service:
         answer = dataplane.predict(
             NO_BODY, Infer(asked.request), name, version, asked.headers, asked.plan, self._state, asked.grant.charge
         )
-        return _Done(answer, None if answer.record is None else encode(answer.record))
+        return _Done(answer, None if answer.record is None else framed(answer.record))
 
     def _back(self, asked: _Asked, done: _Done, seconds: float) -> tuple[dataplane.Answer, Logged | None]:
         if done.answer.error is None:  # else anybody could fill the memory with names that do not exist

@@ -8,10 +8,11 @@ from functools import partial
 
 from holdfast.errors import HoldfastError
 from holdfast.predictions.journal import Told
+from holdfast.predictions.log import Frame
 
 __all__ = ["Commit", "Logged", "Tick"]
 
-Commit = Callable[[Sequence[bytes], Told], None]
+Commit = Callable[[Sequence[Frame], Told], None]
 Logged = asyncio.Future[HoldfastError | None]
 """Done when a frame is safe, or with what went wrong."""
 
@@ -25,9 +26,9 @@ class Tick:
 
     def __init__(self, commit: Commit) -> None:
         self._commit = commit
-        self._waiting: list[tuple[bytes, Logged]] = []
+        self._waiting: list[tuple[Frame, Logged]] = []
 
-    def logged(self, frame: bytes) -> Logged:
+    def logged(self, frame: Frame) -> Logged:
         """Log a frame at the end of this tick, whether or not anybody waits for it then."""
         loop = asyncio.get_running_loop()
         if not self._waiting:

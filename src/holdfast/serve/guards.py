@@ -52,15 +52,19 @@ WORK: Final = frozenset({PREDICT, LABEL})
 class Grant:
     """That a request may go on, until when, and at whose cost."""
 
-    __slots__ = ("account", "deadline", "key")
+    __slots__ = ("account", "deadline", "key", "lasting")
 
-    def __init__(self, key: str = "", account: Account | None = None, deadline: float | None = None) -> None:
+    def __init__(
+        self, key: str = "", account: Account | None = None, deadline: float | None = None, *, lasting: bool = False
+    ) -> None:
         self.key = key
         """Id of the key; empty where none is asked for."""
         self.deadline = deadline
         """`time.perf_counter()` by which the answer must be there."""
         self.account = account
         """None if the key has no limits."""
+        self.lasting = lasting
+        """Whether the same request may go on again, within one `Admission.epoch`, if it is in turn."""
 
     def rows(self, count: int) -> None:
         """Charge rows before they are answered; raises TooMany if the key's day has not so many left."""
@@ -78,7 +82,7 @@ class Grant:
             raise TooLate("the deadline passed before the model was asked", "", "allow more time, or ask less often")
 
 
-FREE: Final = Grant()
+FREE: Final = Grant(lasting=True)
 
 
 class Admission:
@@ -104,6 +108,8 @@ class Admission:
         self._budgets = budgets
         self._deadline_s = deadline_s
         self._grants: dict[Holder, Grant] = {}
+        self.epoch = object()
+        """Another one whenever keys were made or revoked: what was granted before must be asked for again."""
 
     def admit(self, headers: Mapping[str, str], deployment: str | None, verb: str) -> Grant:
         """Let a request in. Header names are lower case; verbs are `SCOPE_OF`'s and health's.
@@ -116,8 +122,8 @@ class Admission:
                 return FREE
             scope = PREDICT
         work = scope in WORK
-        if work and self.load.late():
-            raise Overloaded("too many requests at once", next_step="try again in a second")
+        if work:
+            self.in_turn()
         grant = FREE
         if self._ring is not None:
             held = self._known(headers, self._ring)
@@ -130,14 +136,21 @@ class Admission:
             return Grant(grant.key, grant.account, self._deadline(headers))
         return grant
 
+    def in_turn(self) -> None:
+        """Raises Overloaded if we are too late already; called once for each request that is work."""
+        if self.load.late():
+            raise Overloaded("too many requests at once", next_step="try again in a second")
+
     def refresh(self) -> None:
         """Take over keys that were made or revoked; called several times a second."""
         if self._ring is not None and self._ring.refresh():
             self._grants.clear()
+            self.epoch = object()
 
     def _granted(self, held: Holder) -> Grant:
         account = None if self._budgets is None else self._budgets.account(held.key)
-        grant = self._grants[held] = Grant(held.key.id, account)
+        lasting = account is None and held.expires is None
+        grant = self._grants[held] = Grant(held.key.id, account, lasting=lasting)
         return grant
 
     def _known(self, headers: Mapping[str, str], ring: KeyRing) -> Holder:

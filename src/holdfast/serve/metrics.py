@@ -14,11 +14,10 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-
-from holdfast.core.prediction import Head, Labelled, Prediction, Refusal, Tally
+from holdfast.core.prediction import Prediction, Record, Refusal, Tally
+from holdfast.predictions.log import Frame
 from holdfast.serve import counts
 from holdfast.serve.counts import SUFFIX, Book, Page, Series
 
@@ -44,9 +43,6 @@ BUCKETS_US: Final = (
 ANSWERED: Final = "answered"
 """Requests, rows, microseconds, then a number per bucket: three families share this series."""
 _SIZE: Final = 3 + len(BUCKETS_US) + 1
-_LENGTH: Final = 8
-"""Bytes of a frame before its record."""
-_SHORT: Final = 4096
 
 
 class Family(NamedTuple):
@@ -85,29 +81,6 @@ class Place(NamedTuple):
     """Of this process's log."""
 
 
-class _Answered(Head, frozen=True, array_like=True, tag="p", gc=False):
-    """How a `Prediction` begins: reading no further costs less than half."""
-
-
-class _Tallied(Head, frozen=True, array_like=True, tag="c", gc=False):
-    """How a `Tally` begins."""
-
-
-class _Refused(msgspec.Struct, frozen=True, array_like=True, tag="r", gc=False):
-    """How a `Refusal` begins."""
-
-    request: str
-    deployment: str
-    received: int
-    clock: int
-    code: str
-
-
-_DECODE: Final = msgspec.msgpack.Decoder(_Answered | _Tallied | _Refused | Labelled).decode
-_ANSWERS: Final = frozenset({_Answered, _Tallied, Prediction, Tally})
-_REFUSALS: Final = frozenset({_Refused, Refusal})
-
-
 class Metrics:
     """Counts what this process did and tells what all did; safe to use from several threads.
 
@@ -134,14 +107,13 @@ class Metrics:
 
     # ------------------------------------------------------------------------------------------ counting
 
-    def logged(self, frames: Iterable[bytes], position: tuple[int, int]) -> None:
+    def logged(self, frames: Iterable[Frame], position: tuple[int, int]) -> None:
         """These frames are in the log, which now ends there (segment, offset)."""
         with self._lock:
             size = 0
-            for frame in frames:
-                size += len(frame)
-                # A copy of a short frame is cheaper than a view of it.
-                self._count(_DECODE(frame[_LENGTH:] if len(frame) < _SHORT else memoryview(frame)[_LENGTH:]))
+            for data, record in frames:
+                size += len(data)
+                self._count(record)
             self._weigh(size)
             self._position = position
             self._book.flush(*position)
@@ -174,9 +146,8 @@ class Metrics:
         """The generation of the traffic plan in force."""
         self.gauge("plan_generation", generation)
 
-    def _count(self, record: Any) -> None:
-        kind = type(record)
-        if kind in _ANSWERS:
+    def _count(self, record: Record) -> None:
+        if isinstance(record, Prediction | Tally):
             key = (record.deployment, record.track)
             start = self._answered.get(key)
             if start is None:
@@ -187,7 +158,7 @@ class Metrics:
             values[start + 2] += took
             values[start + 3 + bisect_left(BUCKETS_US, took)] += 1
             self._book.changed.add(start)
-        elif kind in _REFUSALS:
+        elif isinstance(record, Refusal):
             self._add(("refusals_total", record.deployment, record.code), 1)
         else:
             self._add(("labels_total", record.deployment), len(record.labels))

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,11 @@ from holdfast.columns import Layout
 from holdfast.core.contract import Contract, Field
 from holdfast.core.deployment import Plan, Track
 from holdfast.core.names import short
-from holdfast.core.ports import Direct, Runtime, Session
 from holdfast.errors import NotFound, ReleaseError
-from holdfast.release.bundle import Release
+
+if TYPE_CHECKING:
+    from holdfast.core.ports import Direct, Runtime, Session
+    from holdfast.release.bundle import Release
 
 __all__ = [
     "NOTHING",
@@ -59,17 +61,26 @@ class LoadedRelease:
 
     def kept(self, names: tuple[str, ...]) -> Kept:
         """What the log keeps of the inputs when these numeric columns are given."""
+        if names is self.layout.numeric:  # by far the most common, and a long tuple takes a while to hash
+            return self._kept_all
         found = self._kept.get(names)
         if found is None:
-            logged = {f.name: f.logged for f in self.contract.fields}
-            plain = tuple(name for name in names if logged[name] == "keep")
-            found = self._kept[names] = Kept(
-                names=plain,
-                rows=None if plain == names else np.array([names.index(name) for name in plain], dtype=np.intp),
-                texts=frozenset(f.name for f in self.contract.fields if not f.numeric and f.logged == "keep"),
-                hashed=tuple(name for name, how in logged.items() if how == "hash"),
-            )
+            found = self._kept[names] = self._kept_of(names)
         return found
+
+    def _kept_of(self, names: tuple[str, ...]) -> Kept:
+        logged = {f.name: f.logged for f in self.contract.fields}
+        plain = tuple(name for name in names if logged[name] == "keep")
+        return Kept(
+            names=plain,
+            rows=None if plain == names else np.array([names.index(name) for name in plain], dtype=np.intp),
+            texts=frozenset(f.name for f in self.contract.fields if not f.numeric and f.logged == "keep"),
+            hashed=tuple(name for name, how in logged.items() if how == "hash"),
+        )
+
+    @cached_property
+    def _kept_all(self) -> Kept:
+        return self._kept_of(self.layout.numeric)
 
     @cached_property
     def _kept(self) -> dict[tuple[str, ...], Kept]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.access import secret_file
-from holdfast.columns import Batch
 from holdfast.columns.times import NO_TIME
 from holdfast.core.contract import Contract
 from holdfast.core.prediction import Label, Prediction
@@ -32,7 +33,9 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
     batch, release = answered.batch, answered.route.release
     kept = release.kept(batch.names)
     numbers = batch.numbers if kept.rows is None else batch.numbers[kept.rows]
-    columns: dict[str, list[str | None]] = {n: v.tolist() for n, v in batch.texts.items() if n in kept.texts}
+    columns: dict[str, list[str | None]] = {}
+    if batch.texts:
+        columns = {n: v.tolist() for n, v in batch.texts.items() if n in kept.texts}
     if kept.hashed:
         table = batch.table
         columns |= {name: hashed(table[name].tolist(), hash_key) for name in kept.hashed if name in table}
@@ -49,8 +52,8 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
         latency_us=latency_us,
         client_id=answered.client_id,
         rows=batch.rows,
-        times=_times(batch, clock),
-        keys=_keys(batch, release.key_policy, hash_key),
+        times=None if batch.times is None else _times(batch.times, clock),
+        keys=None if batch.keys is None else _keys(batch.keys, release.key_policy, hash_key),
         columns=columns,
         outputs=outputs,
         names=kept.names,
@@ -78,13 +81,13 @@ def labels_as_logged(labels: Sequence[Label], contract: Contract, key: bytes) ->
     return [msgspec.structs.replace(label, key=hashed([label.key], key)[0]) for label in labels]
 
 
-def _times(batch: Batch, clock: int) -> list[int] | None:
+def _times(given: NDArray[np.int64], clock: int) -> list[int]:
     """Event times; a row without one counts as of now."""
-    times: list[int] | None = None if batch.times is None else batch.times.tolist()
-    return [clock if t == NO_TIME else t for t in times] if times and NO_TIME in times else times
+    times: list[int] = given.tolist()
+    return [clock if t == NO_TIME else t for t in times] if NO_TIME in times else times
 
 
-def _keys(batch: Batch, policy: str, hash_key: bytes) -> list[str | None] | None:
-    if batch.keys is None or policy == "drop":
+def _keys(keys: list[str | None], policy: str, hash_key: bytes) -> list[str | None] | None:
+    if policy == "drop":
         return None
-    return hashed(batch.keys, hash_key) if policy == "hash" else batch.keys
+    return hashed(keys, hash_key) if policy == "hash" else keys

@@ -12,8 +12,7 @@ from typing import Any
 from holdfast.columns.truths import decode_labels
 from holdfast.core.contract import Contract
 from holdfast.core.prediction import Labelled
-from holdfast.predictions.labels import check
-from holdfast.predictions.log import encode
+from holdfast.predictions.log import Frame, framed
 from holdfast.serve.records import labels_as_logged
 
 __all__ = ["Intake"]
@@ -44,8 +43,10 @@ class Intake:
         self._max_rows = max_rows
         self._hash_key = hash_key
 
-    def __call__(self, name: str, body: bytes) -> tuple[int, dict[str, Any], list[bytes]]:
+    def __call__(self, name: str, body: bytes) -> tuple[int, dict[str, Any], list[Frame]]:
         """202 says that they are safe; whether their predictions are known, `status` says after the keeper's next pass."""
+        from holdfast.predictions.labels import check  # with the first label, not at start: it brings the statistics
+
         contract = self._contract_of(name)
         labels = decode_labels(body, contract, self._max_rows)
         check(contract, labels)
@@ -54,5 +55,5 @@ class Intake:
         return (
             ACCEPTED,
             {"accepted": len(labels)},
-            [encode(Labelled(name, received, self._clock(name, received), labels))],
+            [framed(Labelled(name, received, self._clock(name, received), labels))],
         )

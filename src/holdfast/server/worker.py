@@ -6,8 +6,12 @@ it can't write to the log it doesn't answer.
 
 from __future__ import annotations
 
-import asyncio
 import gc
+
+if __name__ == "__main__":
+    gc.disable()  # what is imported and loaded is not garbage, and to look through it takes a sixth of the start
+
+import asyncio
 import os
 import resource
 import signal
@@ -22,15 +26,12 @@ import uvloop
 from holdfast.core.contract import Contract
 from holdfast.core.deployment import Plan
 from holdfast.errors import HoldfastError
-from holdfast.http.access_log import AccessLog
 from holdfast.http.app import App
 from holdfast.http.port import InferencePort, serve
 from holdfast.http.problems import Reply
 from holdfast.http.reader import Limits, Request
 from holdfast.predictions.journal import Journal, LogCounts
-from holdfast.predictions.log import Writer
-from holdfast.predictions.sampling import Sampler
-from holdfast.predictions.windows import recipe
+from holdfast.predictions.log import Frame, Writer
 from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
@@ -48,7 +49,8 @@ from holdfast.server.intake import Intake
 from holdfast.workspace import Workspace
 
 if TYPE_CHECKING:
-    from holdfast.http.access_log import Commit, Handle
+    from holdfast.http.access_log import AccessLog, Commit, Handle
+    from holdfast.predictions.sampling import Sampler
     from holdfast.rpc.port import RpcPort
     from holdfast.rpc.service import Service
 
@@ -82,7 +84,7 @@ class _Worker:
             serve_when_full=settings.log.when_full == "serve",
             appended=self._appended,
         )
-        self._sampler = Sampler(settings.log.sample) if settings.log.sample < 1.0 else None
+        self._sampler = _sampler(settings.log.sample)
         self._told = (0, 0, False)
         fleet = Fleet.joined(workspace.run, os.getppid(), int(told.name.removeprefix("w")))
         self._metrics = Metrics(told.name, Place(fleet.folder, workspace.log, self._writer.name))
@@ -109,14 +111,7 @@ class _Worker:
             admission=self._admission,
             lane=self._lane,
         )
-        told_to = settings.serve.access_log
-        self._access = (
-            AccessLog(
-                told_to if told_to == "-" else str(workspace.folder / told_to), share=settings.serve.access_log_share
-            )
-            if told_to
-            else None
-        )
+        self._access = _access_log(workspace)
         budget = settings.serve.model_memory_mb
         self._shelf = Shelf(self._opened, int(budget * (1 << 20)), self._shelved) if budget > 0 else None
         self._follower = Follower(
@@ -129,9 +124,8 @@ class _Worker:
         tls = self._certificate.context if self._certificate else None
         port = await serve(self._listener, *self._noted(), self._limits, tls)
         rpc = await self._open_rpc() if self._grpc else None
-        # What is loaded stays: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
+        gc.freeze()  # what is loaded stays: the collector need not look at it again
+        gc.enable()
         following = [asyncio.create_task(self._follower.follow()), asyncio.create_task(self._look_after_access())]
         await stop.wait()
         for task in following:
@@ -181,7 +175,7 @@ class _Worker:
         if self._access:
             self._access.close()
 
-    def _appended(self, frames: Sequence[bytes], counts: LogCounts) -> None:
+    def _appended(self, frames: Sequence[Frame], counts: LogCounts) -> None:
         metrics, told = self._metrics, self._told
         metrics.logged(frames, self._writer.position)
         if (counts.unlogged, counts.refused, counts.full) != told:
@@ -217,6 +211,8 @@ class _Worker:
     def _release(self, digest: str) -> Release:
         release = open_release(self._workspace.releases / digest, self._trusted)
         if self._sampler is not None:
+            from holdfast.predictions.windows import recipe
+
             self._sampler.learn(digest, recipe(release.contract, release.profile))
         return release
 
@@ -229,6 +225,26 @@ class _Worker:
         self._app.follow(plan)
         if self._service is not None:
             self._service.follow(plan)
+
+
+def _sampler(share: float) -> Sampler | None:
+    """None if every prediction is logged in full."""
+    if share >= 1.0:
+        return None
+    from holdfast.predictions.sampling import Sampler
+
+    return Sampler(share)
+
+
+def _access_log(workspace: Workspace) -> AccessLog | None:
+    """None if none is wanted."""
+    settings = workspace.settings.serve
+    told_to = settings.access_log
+    if not told_to:
+        return None
+    from holdfast.http.access_log import AccessLog
+
+    return AccessLog(told_to if told_to == "-" else str(workspace.folder / told_to), share=settings.access_log_share)
 
 
 async def _serve(told: Assignment) -> None:

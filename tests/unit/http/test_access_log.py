@@ -7,14 +7,15 @@ import msgspec
 
 from holdfast.http.access_log import AccessLog, Line
 from holdfast.http.problems import Refused, Reply, problem
-from wire import Wire, get, post, run
+from holdfast.predictions.log import Frame
+from wire import UNREAD, Wire, get, post, run
 
 
 def app(request, later):
     if "missing" in request.target:
         return problem(Refused("not here", status=404))
     told = (("X-Holdfast-Release", "ab"), ("X-Holdfast-Request", "id-1"))
-    reply = Reply(200, b"12345", headers=told, frames=(b"frame",))
+    reply = Reply(200, b"12345", headers=told, frames=(Frame(b"frame", UNREAD),))
     if "slow" in request.target:
         asyncio.get_running_loop().call_soon(later, reply)
         return None

@@ -16,12 +16,12 @@ from holdfast.core.prediction import Prediction, Refusal
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.http.app import App
 from holdfast.http.reader import Limits
+from holdfast.predictions.log import Frame, encode, read
 from holdfast.predictions.log import Segment as LogSegment
-from holdfast.predictions.log import encode, read
 from holdfast.serve.dataplane import ServeState
 from holdfast.serve.lane import Lane
 from holdfast.serve.plan import load
-from wire import Wire, get, post, run, ticks
+from wire import UNREAD, Wire, get, post, run, ticks
 
 DIGEST = "ab" * 32
 CONTRACT = Contract(
@@ -65,7 +65,7 @@ def label(name, body):
         raise NotFound(f"no deployment '{name}'")
     if body == b"bad":
         raise InvalidInput("a label needs a prediction id", row=0, field="prediction_id")
-    return 202, {"accepted": 1}, [b"label:" + body]
+    return 202, {"accepted": 1}, [Frame(b"label:" + body, UNREAD)]
 
 
 def application(model=None, **options):

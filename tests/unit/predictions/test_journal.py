@@ -7,7 +7,11 @@ from tests.unit.predictions.records import T0, prediction
 
 from holdfast.errors import LogFull, ServeError
 from holdfast.predictions.journal import Journal
-from holdfast.predictions.log import Writer, encode, finished, read, segments
+from holdfast.predictions.log import Frame, Writer, encode, finished, read, segments
+
+
+def frames(*datas):
+    return [Frame(data, prediction([T0])) for data in datas]
 
 
 class Pages:
@@ -57,11 +61,10 @@ class Loop:
 def test_a_process_journal_says_so_at_once():
     pages, told = Pages(), []
     journal = Journal(pages)
-    journal.commit([b"a", b"b"], told.append)
+    journal.commit(frames(b"a", b"b"), told.append)
     journal.commit([], told.append)
     assert told == [None, None]
     assert pages.done == ["append ab"]
-    assert journal.counts.written_bytes == 2
     journal.close()
     assert pages.done[-1] == "close"
 
@@ -70,7 +73,7 @@ def test_a_machine_journal_says_so_after_the_disk_and_ticks_share_a_sync():
     pages, loop, told = Pages(), Loop(), []
     journal = Journal(pages, back=loop.back)
     for name in (b"a", b"b", b"c"):
-        journal.commit([name], lambda bad, name=name: told.append((name, bad)))
+        journal.commit(frames(name), lambda bad, name=name: told.append((name, bad)))
     journal.commit([], lambda bad: told.append(("no frames", bad)))
     assert told == []
     loop.turn()
@@ -88,7 +91,7 @@ def test_what_the_disk_did_not_take_is_not_answered_and_its_file_left():
     pages, loop, told = Pages(), Loop(), []
     pages.sync_fails = True
     journal = Journal(pages, back=loop.back)
-    journal.commit([b"a"], told.append)
+    journal.commit(frames(b"a"), told.append)
     loop.turn()
     assert isinstance(told[0], ServeError)
     assert "did not reach the disk" in str(told[0])
@@ -112,7 +115,7 @@ def test_a_full_disk_follows_the_policy_and_other_troubles_do_not(failing, serve
         serve_when_full=serve,
         appended=lambda _, counts: states.append((counts.unlogged, counts.refused, counts.full)),
     )
-    journal.commit([b"a", b"b", b"c"], told.append)
+    journal.commit(frames(b"a", b"b", b"c"), told.append)
     assert (told[0] is None) == answered
     assert states == [(unlogged, refused, full)]
 
@@ -136,9 +139,9 @@ def test_a_segment_belongs_to_its_writer_until_the_disk_has_it(tmp_path: Path):
 
 def test_how_much_of_a_short_write_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     writer = Writer(tmp_path, "w0", segment_bytes=1 << 20)
-    frames = [encode(prediction([T0 + i])) for i in range(3)]
-    monkeypatch.setattr(os, "write", lambda fd, data, real=os.write: real(fd, data[: len(frames[0]) + 3]))
+    whole = [encode(prediction([T0 + i])) for i in range(3)]
+    monkeypatch.setattr(os, "write", lambda fd, data, real=os.write: real(fd, data[: len(whole[0]) + 3]))
     with pytest.raises(LogFull) as full:
-        writer.append(frames)
+        writer.append(whole)
     assert full.value.fitted == 1
     assert "no space" in str(full.value)

@@ -1,11 +1,9 @@
 """Requests to the gRPC door: Triton's tensors, and messages made by hand."""
 
-import msgspec
 import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import triton_to_np_dtype
 
-from holdfast.core.prediction import Record
 from holdfast.rpc.messages import SERVICE, ModelInferRequest, ModelInferResponse
 
 ROW = {"area": ("FP64", 50.0), "rooms": ("INT32", 2), "kind": ("BYTES", "flat")}
@@ -21,7 +19,7 @@ def rows(n=1, **changed):
 
 
 def records(door):
-    return [msgspec.msgpack.decode(frame[8:], type=Record) for frames in door.frames for frame in frames]
+    return [frame.record for frames in door.frames for frame in frames]
 
 
 def raw(channel, request, **options):

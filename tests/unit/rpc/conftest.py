@@ -12,6 +12,7 @@ import tritonclient.grpc as triton
 from tests.unit.serve import conftest as town
 
 from holdfast.errors import HoldfastError
+from holdfast.predictions.log import Frame
 from holdfast.rpc.port import serve
 from holdfast.rpc.service import Service
 from holdfast.serve.guards import Admission
@@ -31,7 +32,7 @@ class Door:
         self.admission = admission or Admission()
         self.request_s = request_s
         self.lane = Lane()
-        self.frames: list[list[bytes]] = []
+        self.frames: list[list[Frame]] = []
         self.looked = 0
         self.broken: HoldfastError | None = None
         self.service: Service
@@ -55,7 +56,7 @@ class Door:
     def look(self) -> None:
         self.looked += 1
 
-    def _commit(self, frames: Sequence[bytes], then: Any) -> None:
+    def _commit(self, frames: Sequence[Frame], then: Any) -> None:
         self.frames.append(list(frames))
         then(self.broken)
 

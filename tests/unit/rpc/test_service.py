@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException
 from holdfast.backends.onnx import OnnxRuntime
 from holdfast.core.deployment import Plan, Route
 from holdfast.errors import LogFull
+from holdfast.predictions.log import Frame
 from holdfast.rpc.messages import SERVICE
 from holdfast.serve.plan import LoadedPlan, open_loaded
 from holdfast.serve.shelf import Shelf
@@ -122,11 +123,11 @@ class TestInfer:
     def test_answers_of_a_tick_share_a_write(self, door, client):
         async def ticks():
             door.frames.clear()
-            frames = [door.service._tick.logged(bytes([i])) for i in range(3)]
+            frames = [door.service._tick.logged(Frame(bytes([i]), None)) for i in range(3)]
             return [await frame for frame in frames]
 
         assert door.run(ticks()) == [None] * 3
-        assert door.frames == [[b"\0", b"\1", b"\2"]]
+        assert door.frames == [[Frame(bytes([i]), None) for i in range(3)]]
 
     def test_a_slow_model_leaves_the_loop_and_is_logged(self, channel, door):
         make_slow(door, typed())

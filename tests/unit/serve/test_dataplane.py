@@ -5,7 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from holdfast.core.names import split_prediction_id
 from holdfast.core.prediction import Prediction, Refusal
 from holdfast.errors import InvalidInput, NotFound
-from holdfast.predictions.log import encode
+from holdfast.predictions.log import encode, framed
 from holdfast.serve.clock import Clock
 from holdfast.serve.dataplane import ServeState, metadata, predict_table, ready, server_metadata
 from holdfast.serve.records import hash_key, hashed
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_said_with_row_and_field(ask, state, body, status, code
     assert isinstance(record, Refusal)
     assert (record.deployment, record.code, record.field) == ("price", code, field or "")
     assert record.release
-    state.metrics.logged([encode(record)], (1, 1))
+    state.metrics.logged([framed(record)], (1, 1))
     assert f'holdfast_refusals_total{{deployment="price",code="{code}"}} 1' in state.metrics.render().decode()
 
 

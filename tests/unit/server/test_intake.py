@@ -23,7 +23,7 @@ def test_labels_are_logged_with_the_clock_of_their_receipt(tmp_path: Path):
     body = json.dumps({"labels": [{"key": 17, "value": 2}, {"prediction_id": "0" * 26 + "-3", "value": 2.5}]}).encode()
     status, answer, frames = intake("town", body)
     assert (status, answer) == (202, {"accepted": 2})
-    Writer(tmp_path, "w0", segment_bytes=1 << 20).append(frames)
+    Writer(tmp_path, "w0", segment_bytes=1 << 20).append([frame.data for frame in frames])
     [entry] = read(segments(tmp_path)[0]).entries
     assert isinstance(entry.record, Labelled)
     assert entry.record.clock == T0
@@ -41,8 +41,8 @@ def test_what_cannot_be_a_label_is_refused_by_row(label):
 def test_a_label_by_a_hashed_key_is_hashed_like_the_log(tmp_path: Path):
     intake = Intake(lambda _: keyed(log="hash"), lambda *_: T0, max_rows=10, hash_key=b"secret")
     _, _, frames = intake("town", b'{"labels": [{"key": "ann", "value": 2}]}')
-    assert not any(b"ann" in frame for frame in frames)
-    Writer(tmp_path, "w0", segment_bytes=1 << 20).append(frames)
+    assert not any(b"ann" in frame.data for frame in frames)
+    Writer(tmp_path, "w0", segment_bytes=1 << 20).append([frame.data for frame in frames])
     [entry] = read(segments(tmp_path)[0]).entries
     assert isinstance(entry.record, Labelled)
     assert [label.key for label in entry.record.labels] == hashed(["ann"], b"secret")

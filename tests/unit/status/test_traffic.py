@@ -12,7 +12,7 @@ from rich.console import Console
 from holdfast.cli import top
 from holdfast.cli.top import screen
 from holdfast.core.prediction import Prediction, Refusal
-from holdfast.predictions.log import Writer, encode
+from holdfast.predictions.log import Writer, framed
 from holdfast.serve.counts import FLEET
 from holdfast.serve.metrics import BUCKETS_US, Metrics, Place
 from holdfast.status.traffic import look, processes, quantile, traffic
@@ -36,8 +36,8 @@ class Worker:
         self.metrics = Metrics(name, Place(fleet, home / "log", self.writer.name))
 
     def tick(self, *records):
-        frames = [encode(record) for record in records]
-        self.writer.append(frames)
+        frames = [framed(record) for record in records]
+        self.writer.append([frame.data for frame in frames])
         self.metrics.logged(frames, self.writer.position)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from holdfast import access
+from holdfast.access import KeyRing
 from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.deployment import Plan, Route
 from holdfast.core.prediction import Prediction, Refusal
@@ -18,9 +21,12 @@ from holdfast.http.app import App
 from holdfast.http.reader import Limits
 from holdfast.predictions.log import Frame, encode, read
 from holdfast.predictions.log import Segment as LogSegment
+from holdfast.serve.budgets import Budgets
 from holdfast.serve.dataplane import ServeState
+from holdfast.serve.guards import Admission
 from holdfast.serve.lane import Lane
 from holdfast.serve.plan import load
+from holdfast.testing import MemoryDatabase
 from wire import UNREAD, Wire, get, post, run, ticks
 
 DIGEST = "ab" * 32
@@ -394,3 +400,50 @@ class TestSlowModels:
 def test_frames_are_what_the_log_reads(tmp_path):
     refusal = Refusal("r", "houses", 1, 1, "HF300", "area", 1)
     assert records([encode(refusal)], tmp_path) == [refusal]
+
+
+class TestTheSameHeadAgain:
+    """What was found out from a head is not looked up again, and is forgotten when keys change."""
+
+    def test_revoked_expired_and_limited_keys_are_noticed(self, tmp_path):
+        database, secret = MemoryDatabase(), access.pepper(tmp_path)
+        now = time.time()
+
+        def key(name, **limits):
+            made = access.create(database, name, ["*"], ["predict"], secret=secret, actor="x", now=0, **limits)
+            return post("/v1/models/houses:predict", ROWS, f"Authorization: Bearer {made[1]}")
+
+        good, slow = key("good"), key("slow", rate=2.0)
+        short = key("short", expires=int((now + 3600) * 1e6))
+        access.publish(database, tmp_path)
+        ring = KeyRing(tmp_path, secret)
+        admission = Admission(ring, Budgets(tmp_path / "budgets", 0, 1))
+        app = application(admission=admission)
+
+        async def story():
+            wire = Wire(handle=app.handle)
+
+            async def say(request, times):
+                return [answer.status for answer in (await wire.say(*[request] * times))[0]]
+
+            assert await say(good, 4) == [200] * 4
+            assert await say(slow, 60) != [200] * 60
+            assert await say(short, 4) == [200] * 4
+            assert len(wire.port.heads) == 3
+            assert [known.note is not None for known in wire.port.heads.values()] == [True, False, False]
+            for holder in ring._holders.values():
+                holder.expires = holder.expires and now - 1.0
+            assert await say(short, 2) == [401] * 2
+            access.revoke(database, "good", actor="x", now=1)
+            access.publish(database, tmp_path)
+            assert await say(good, 1) == [200]
+            admission.refresh()
+            assert await say(good, 2) == [401] * 2
+
+        run(story)
+
+    def test_another_origin_is_another_head(self):
+        plain = post("/v1/models/houses:predict", ROWS)
+        foreign = post("/v1/models/houses:predict", ROWS, "Origin: https://evil.example")
+        answers, _ = asked(plain, plain, plain, foreign, foreign, foreign)
+        assert [answer.status for answer in answers] == [200] * 3 + [403] * 3

@@ -19,7 +19,7 @@ from bench.serve.models import Models, build
 from bench.serve.processes import pin
 from bench.serve.questions import ask
 from bench.serve.report import Results
-from bench.serve.servers import LOAD_CORE, QUICK, SERVER_CORE, SERVERS, Entry, environment
+from bench.serve.servers import LOAD_CORE, QUICK, SERVER_CORE, SERVERS, Entry, compiled, environment
 
 WARM_S = 1.0
 
@@ -40,6 +40,8 @@ def main() -> None:
     cases = told.cases or (["row"] if told.quick else ["row", "rows", "image"])
     say(f"asked by {told.generator}")
     pythons = {entry.name: sys.executable if told.quick else environment(entry, say) for entry in entries}
+    for python in sorted(set(pythons.values())):
+        compiled(python)
     results = Results()
     pin(LOAD_CORE)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

@@ -20,7 +20,7 @@ from bench.serve.models import Models
 from bench.serve.processes import Server, first_answer, free_port, pin
 from bench.serve.questions import Question
 
-__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "SERVER_CORE", "Entry", "environment"]
+__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "SERVER_CORE", "Entry", "compiled", "environment"]
 
 HERE: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parents[2] / ".bench"
@@ -109,6 +109,22 @@ def environment(entry: Entry, say: Callable[[str], None] = lambda _: None) -> st
         subprocess.run([uv, "pip", "install", "-q", "--python", str(python), "-r", str(locked)], check=True)
         stamp.write_bytes(locked.read_bytes())
     return str(python)
+
+
+def compiled(python: str) -> None:
+    """Leave the bytecode of all that it imports beside the sources, as installers do; what is up to date stays.
+
+    Where an environment variable forbids Python to write it, each cold start would compile everything anew.
+    """
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    places = [
+        subprocess.run([python, "-c", where], check=True, capture_output=True, text=True).stdout.strip(),
+        str(HERE),
+    ]
+    if python == sys.executable:
+        places.append(str(Path(__file__).parents[2] / "src"))
+    # Some packages bring files for other versions of Python, which it says and leaves out.
+    subprocess.run([python, "-m", "compileall", "-q", "-j", "0", *places], check=False, capture_output=True)
 
 
 SERVERS: Final = (

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import hmac
 import os
-import secrets
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -70,6 +69,8 @@ def create(
 
     Raises Conflict if another key of that name is in use, NotFound for a deployment that does not exist.
     """
+    import secrets
+
     with database.begin() as stores:
         every = stores.keys.all()
         if any(key.name == name and key.standing(now) == "good" for key in every):

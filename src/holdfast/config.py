@@ -8,7 +8,6 @@ spelling mistake never turns into a silent default.
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -146,6 +145,8 @@ def load(
     path = folder / FILE
     raw: dict[str, Any] = {}
     if path.exists():
+        import tomllib
+
         try:
             raw = tomllib.loads(path.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as bad:

@@ -8,19 +8,21 @@ Graphs of earlier versions, with an input [n, 1] per column, are read as well.
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.core.contract import MISSING_STRING, NUMBERS_KEY
-from holdfast.core.ports import Direct
 from holdfast.errors import ReleaseError
+
+if TYPE_CHECKING:
+    from holdfast.core.ports import Direct
 
 # Read at the import that follows.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -82,7 +84,7 @@ class OnnxSession:
     def __init__(self, session: Any) -> None:
         self._session = session
         told = session.get_modelmeta().custom_metadata_map.get(NUMBERS_KEY)
-        packed: dict[str, Any] = json.loads(told) if told else {"input": "", "columns": []}
+        packed: dict[str, Any] = msgspec.json.decode(told) if told else {"input": "", "columns": []}
         self._matrix: str = packed["input"]
         self._numbers = tuple(packed["columns"])
         inputs = [one for one in session.get_inputs() if one.name != self._matrix]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,8 @@ def time_zone(name: str) -> tzinfo:
     """The time zone of that name in the IANA data base."""
     if name == "UTC":
         return UTC
+    from zoneinfo import ZoneInfo  # for few
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # absent, not a name at all, a folder of the data base

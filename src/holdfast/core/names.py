@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Final
 from holdfast.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["RequestIds", "check_name", "prediction_id", "short", "split_prediction_id", "unique_prefix"]
+__all__ = [
+    "RequestIds",
+    "check_name",
+    "class_columns",
+    "prediction_id",
+    "short",
+    "split_prediction_id",
+    "unique_prefix",
+]
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = [a + b for a in _ALPHABET for b in _ALPHABET]
@@ -46,6 +54,12 @@ def unique_prefix(prefix: str, digests: list[str], what: str = "release") -> str
     if found:
         raise UsageError(f"'{prefix}' names {len(found)} {what}s", next_step="give more characters of the digest")
     raise NotFound(f"no {what} '{prefix}'", next_step="holdfast list")
+
+
+def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns of a classifier's probabilities: `p_<class>`, or `p_0 ...` where names differ in case only."""
+    distinct = len({name.lower() for name in classes}) == len(classes)
+    return tuple(f"p_{name if distinct else i}" for i, name in enumerate(classes))
 
 
 class RequestIds:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import NotFound
@@ -41,7 +40,7 @@ def tell(
         case "server":
             return json(200, dataplane.server_metadata())
         case "version":
-            return Reply(200, installed_version("holdfast").encode(), "text/plain")
+            return Reply(200, dataplane.server_metadata()["version"].encode(), "text/plain")
         case _:
             return json(200, {"name": "holdfast", "is": "the inference port", "speaks": "/v2", "control": control})
 

@@ -17,14 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.core.names import prediction_id, short
+from holdfast.core.names import class_columns, prediction_id, short
 from holdfast.core.ports import Database, Tables
 from holdfast.core.prediction import Prediction
 from holdfast.predictions import log as wal
 from holdfast.predictions.compact import position
 from holdfast.predictions.windows import Recipe, event_times, input_columns
 
-__all__ = ["META", "archive", "class_columns", "files", "input_column"]
+__all__ = ["META", "archive", "files", "input_column"]
 
 META: Final = (
     "prediction_id",
@@ -48,12 +48,6 @@ def input_column(name: str) -> str:
     """The Parquet column of a contract field: its own name, unless a column of ours has that (Parquet names ignore case)."""
     lower = name.lower()
     return f"input.{name}" if lower in _RESERVED or lower.startswith(("p_", "input.")) else name
-
-
-def class_columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """The Parquet columns of a classifier's probabilities: `p_<class>`, or `p_0 ...` where names differ in case only."""
-    distinct = len({name.lower() for name in classes}) == len(classes)
-    return tuple(f"p_{name if distinct else i}" for i, name in enumerate(classes))
 
 
 def archive(

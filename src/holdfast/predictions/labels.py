@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 
 from holdfast.columns.truths import decode_label
 from holdfast.core.contract import Contract, Output
-from holdfast.core.names import split_prediction_id
+from holdfast.core.names import class_columns, split_prediction_id
 from holdfast.core.ports import Database, StoredLabel, Stores
 from holdfast.core.prediction import Label
 from holdfast.core.profile import LOSS, RESIDUAL
 from holdfast.core.window import Window
 from holdfast.errors import InvalidInput, UsageError
-from holdfast.predictions.archive import class_columns
 from holdfast.predictions.lookup import Predictions, Row
 from holdfast.predictions.windows import Recipe, pack
 from holdfast.stats.counts import Counts

@@ -8,9 +8,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from holdfast.core.names import prediction_id
+from holdfast.core.names import class_columns, prediction_id
 from holdfast.core.prediction import Prediction
-from holdfast.predictions.archive import META, class_columns, input_column
+from holdfast.predictions.archive import META, input_column
 from holdfast.predictions.windows import Recipe, event_times, matrix
 
 __all__ = ["ANSWERS", "Cell", "Row", "of_record", "of_table"]

@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,6 +68,8 @@ class Release:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: name, digest, performance, and what is promised about alarms."""
+        from html import escape
+
         metrics = "".join(
             f"<tr><td>{escape(name)}</td><td>{_number(m['value'])}</td>"
             f"<td>{_number(m['low'])} to {_number(m['high'])}</td><td>{m['n']}</td></tr>"
@@ -94,6 +93,9 @@ def write(releases: Path, manifest: Manifest, files: Mapping[str, bytes], signer
 
     The folder appears under its name only when every byte is on the disk; an equal release that is there already stays.
     """
+    import shutil
+    import tempfile
+
     entries = tuple(
         FileEntry(name, hashlib.sha256(content).hexdigest(), len(content)) for name, content in sorted(files.items())
     )

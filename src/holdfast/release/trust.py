@@ -13,13 +13,13 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from holdfast.errors import ReleaseError, Tampered, Untrusted, WorkspaceError
@@ -32,6 +32,9 @@ STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD: Final = "application/vnd.in-toto+json"
 PRIVATE: Final = "signing.pem"
 TRUSTED: Final = "trusted"
+SPKI: Final = bytes.fromhex("302a300506032b6570032100")
+"""What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410)."""
+_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/]{59}=)\n-----END PUBLIC KEY-----\n")
 
 Keys = Mapping[str, Ed25519PublicKey]
 """Trusted public keys by key id, the SHA-256 of the raw key."""
@@ -78,6 +81,8 @@ def create_key(folder: Path) -> str:
     private = folder / PRIVATE
     trusted = folder / TRUSTED
     trusted.mkdir(parents=True, exist_ok=True)
+    from cryptography.hazmat.primitives import serialization
+
     if not private.exists():
         pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -102,15 +107,30 @@ def trusted_keys(folder: Path) -> Keys:
     """The public keys that this workspace trusts."""
     found: dict[str, Ed25519PublicKey] = {}
     for path in sorted((folder / TRUSTED).glob("*.pem")):
-        try:
-            key = serialization.load_pem_public_key(path.read_bytes())
-        except ValueError:
-            raise WorkspaceError(
-                "a trusted key is damaged", str(path), "restore it, or remove it to trust it no more"
-            ) from None
-        if isinstance(key, Ed25519PublicKey):
+        key = _public_key(path)
+        if key is not None:
             found[key_id(key)] = key
     return found
+
+
+def _public_key(path: Path) -> Ed25519PublicKey | None:
+    """The key in a file; None if it is one of another kind.
+
+    Ours have exactly one form. Only another one needs the library that knows them all: to load it costs a start more than to
+    check the release.
+    """
+    content = path.read_bytes()
+    if (found := _PEM.fullmatch(content)) and (raw := base64.b64decode(found[1])).startswith(SPKI):
+        return Ed25519PublicKey.from_public_bytes(raw[len(SPKI) :])
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_public_key(content)
+    except ValueError:
+        raise WorkspaceError(
+            "a trusted key is damaged", str(path), "restore it, or remove it to trust it no more"
+        ) from None
+    return key if isinstance(key, Ed25519PublicKey) else None
 
 
 class Signer:
@@ -130,6 +150,8 @@ class Signer:
 
 def signer(folder: Path) -> Signer:
     """The workspace's own signing key."""
+    from cryptography.hazmat.primitives import serialization
+
     path = folder / PRIVATE
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)

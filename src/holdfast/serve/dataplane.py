@@ -21,10 +21,9 @@ from numpy.typing import NDArray
 
 from holdfast.columns import Layout
 from holdfast.columns.payloads import JSON, Payload
-from holdfast.core.names import RequestIds
+from holdfast.core.names import RequestIds, class_columns
 from holdfast.core.prediction import Prediction, Record, Refusal
 from holdfast.errors import HoldfastError, InvalidInput
-from holdfast.predictions.archive import class_columns
 from holdfast.serve.answers import Answered, answer
 from holdfast.serve.clock import Clock
 from holdfast.serve.codecs import Codec

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
-import shutil
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +46,7 @@ class Fleet:
         path = self.folder / SWITCH
         if workers is not None:
             for gone in set(run.glob(f"{FLEET}*")) - set(fleets(run)) | {self.folder}:
-                shutil.rmtree(gone, ignore_errors=True)
+                _remove(gone)
             self.folder.mkdir(parents=True)
             path.write_bytes(array("q", [0] * (1 + workers)).tobytes())
         with path.open("r+b") as file:
@@ -97,7 +96,13 @@ class Fleet:
 
     def leave(self) -> None:
         """The server is gone."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        _remove(self.folder)
 
     def _plan(self, generation: int) -> Path:
         return self.folder / f"plan-{generation}.json"
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)

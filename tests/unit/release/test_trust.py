@@ -4,6 +4,8 @@ import json
 import stat
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.errors import ReleaseError, Tampered, Untrusted, WorkspaceError
 from holdfast.release.trust import create_key, key_id, open_envelope, signer, trusted_keys
@@ -76,3 +78,15 @@ def test_missing_and_damaged_keys_are_named(tmp_path, keys):
     next((keys / "trusted").iterdir()).write_text("nonsense")
     with pytest.raises(WorkspaceError, match="trusted key"):
         trusted_keys(keys)
+
+
+def test_a_key_is_read_in_every_form_and_one_of_another_kind_is_left_out(keys):
+    (path,) = (keys / "trusted").glob("*.pem")
+    usual = trusted_keys(keys)
+    text = path.read_bytes()
+    for form in (text.replace(b"\n", b"\r\n"), text.rstrip(), b"of a colleague\n" + text):
+        path.write_bytes(form)
+        assert trusted_keys(keys).keys() == usual.keys()
+    other = X25519PrivateKey.generate().public_key()  # as long as ours
+    path.write_bytes(other.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    assert not trusted_keys(keys)

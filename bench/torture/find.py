@@ -17,15 +17,15 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from random import Random
 from typing import Final
 
-import duckdb
 import numpy as np
 
 from holdfast.core.names import RequestIds
 from holdfast.core.prediction import Prediction
 from holdfast.predictions.log import Writer, encode
-from holdfast.workspace import create_workspace
+from holdfast.workspace import Workspace, create_workspace
 
 ROWS: Final = 10_000_000
 FILE: Final = 500_000
@@ -35,6 +35,9 @@ RELEASE: Final = "a" * 64
 START: Final = 1_700_000_000_000_000
 APART: Final = 2_000_000
 """Microseconds between two rows."""
+KEYS: Final = 1_000_000
+CLIENT: Final = 777
+"""The row that its client named."""
 TAIL: Final = 32 << 20
 
 
@@ -43,9 +46,10 @@ def main() -> None:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else ROWS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        log = create_workspace(folder).log
+        workspace = create_workspace(folder)
+        log = workspace.log
         began = time.perf_counter()
-        ids = [archive(log, at, min(FILE, rows - at)) for at in range(0, rows, FILE)]
+        ids = [archive(workspace, at, min(FILE, rows - at)) for at in range(0, rows, FILE)]
         tail = write_ahead(log, rows)
         size = sum(path.stat().st_size for path in log.rglob("*") if path.is_file())
         say(f"{rows:,} rows made in {time.perf_counter() - began:.0f} s, {size / 1e9:.1f} GB")
@@ -57,7 +61,7 @@ def main() -> None:
             "one in the tail": ([f"{tail}-0"], 1),
             "a client's own id": (["client-777"], 1),
             "an id that is nowhere": ([f"{'0' * 26}-0"], 0),
-            "a key": (["--key", f"key{rows // 3 % 1_000_003}"], None),
+            "a key": (["--key", "key777"], None),
             "a key that is nowhere": (["--key", "nobody"], 0),
             "the newest": (["--since", str(late)], 100),
         }
@@ -69,29 +73,42 @@ def main() -> None:
     sys.exit(worst >= BOUND_S)
 
 
-def archive(log: Path, first: int, rows: int) -> str:
+def archive(workspace: Workspace, first: int, rows: int) -> str:
     """One file; the request id of a row in its middle."""
-    minted = RequestIds(bytes)
+    minted, random = RequestIds(Random(first).randbytes), np.random.default_rng(first)
     requests = np.array([minted.new((START + APART * (first + i)) // 1000) for i in range(rows)], dtype=object)
-    db = duckdb.connect(config={"threads": 2})
-    db.register("minted", {"request": requests, "i": np.arange(first, first + rows)})
-    month = str(np.datetime64(START + APART * first, "us"))[:7]
-    path = log / "prices" / "parquet" / f"month={month}" / f"w0-{first:012x}-1-00000001-{RELEASE[:12]}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db.execute(
-        f"""COPY (SELECT request || '-0' AS prediction_id, request, 0::BIGINT AS row,
-            make_timestamp({START} + {APART} * i) AS event_time, event_time AS received, event_time AS clock,
-            '{RELEASE}' AS release, 'live' AS track, 150::BIGINT AS latency_us,
-            'key' || (i * 7919 % 1000003) AS key, CASE WHEN i = {ROWS // 10} THEN 'client-777' ELSE '' END AS client_id,
-            {", ".join(f"round(random() * 100, 2) AS x{n}" for n in range(10))}, random() AS prediction
-            FROM minted) TO '{path}' (FORMAT parquet, COMPRESSION zstd)"""  # noqa: S608 - our own numbers
+    times = (START + APART * np.arange(first, first + rows)).astype("datetime64[us]")
+    clients = np.full(rows, "", dtype=object)
+    if first <= CLIENT < first + rows:
+        clients[CLIENT - first] = "client-777"
+    month = str(times[0])[:7]
+    path = (
+        workspace.log / "prices" / "parquet" / f"month={month}" / f"w0-{first:012x}-1-00000001-{RELEASE[:12]}.parquet"
+    )
+    workspace.tables.write(
+        path,
+        {
+            "prediction_id": requests + "-0",
+            "request": requests,
+            "row": np.zeros(rows, dtype=np.int64),
+            "event_time": times,
+            "received": times,
+            "clock": times,
+            "release": np.full(rows, RELEASE, dtype=object),
+            "track": np.full(rows, "live", dtype=object),
+            "latency_us": random.integers(100, 200, rows),
+            "key": np.array([f"key{n}" for n in random.integers(0, KEYS, rows).tolist()], dtype=object),
+            "client_id": clients,
+            **{f"x{n}": random.uniform(0, 100, rows).round(2) for n in range(10)},
+            "prediction": random.normal(size=rows),
+        },
     )
     return str(requests[rows // 2])
 
 
 def write_ahead(log: Path, rows: int) -> str:
     """What is not archived yet; the request id of a record in its middle."""
-    minted, size, made = RequestIds(bytes), 0, []
+    minted, size, made = RequestIds(Random(1).randbytes), 0, []
     names, numbers = tuple(f"x{n}" for n in range(10)), np.arange(10.0).tobytes()
     writer = Writer(log, "w0", segment_bytes=TAIL)
     while size < TAIL:

@@ -29,6 +29,8 @@ Table = dict[str, NDArray[Any]]
 _NUMBERS: Final = ("TINYINT", "SMALLINT", "INTEGER", "UTINYINT", "USMALLINT", "UINTEGER", "FLOAT", "DOUBLE", "DECIMAL")
 _WIDE: Final = ("BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT")
 _TIMES: Final = ("TIMESTAMP", "DATE")
+_FORM: Final = f"FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, DATA_PAGE_SIZE_LIMIT {64 << 10}"
+"""The newer encodings take an eighth less space and are quicker to scan; of small pages a few rows are read without the rest."""
 EXACT: Final = 2**53
 """Beyond this a float64 no longer holds every integer: such columns (long ids) stay text."""
 
@@ -132,7 +134,7 @@ def _copy(db: duckdb.DuckDBPyConnection, sql: str, path: Path, parameters: Seque
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        db.execute(f"COPY ({sql}) TO {_quote(str(temporary))} (FORMAT parquet, COMPRESSION zstd)", list(parameters))
+        db.execute(f"COPY ({sql}) TO {_quote(str(temporary))} ({_FORM})", list(parameters))
         _sync(temporary)
         temporary.replace(path)
         _sync(path.parent)

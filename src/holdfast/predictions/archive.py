@@ -39,7 +39,7 @@ META: Final = (
     "key",
     "client_id",
 )
-_RESERVED: Final = {*META, "prediction", "label", "month"}
+_RESERVED: Final = {*META, "prediction", "label", "month", "file_row_number"}
 
 Values = NDArray[Any]
 

@@ -1,8 +1,8 @@
 """Which predictions were these? By id, by key, or the newest, from all that was ever logged, without a server or an index.
 
-The archive is asked for few columns of all files first, then for the rest of the rows that were found: ids ascend with time,
-so that DuckDB passes over nearly all of it by the files' own statistics. In the log's tail the bytes are searched, and only
-records that contain what is wanted are decoded.
+The archive is asked for few columns of all files first, then for the rest of the rows that were found, by their place in the
+file: ids ascend with time, so that DuckDB passes over nearly all of it by the files' own statistics. In the log's tail the
+bytes are searched, and only records that contain what is wanted are decoded.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from holdfast.core.ports import Tables
 from holdfast.core.prediction import Prediction
 from holdfast.predictions import log as wal
+from holdfast.predictions import search
 from holdfast.predictions.archive import files
 from holdfast.predictions.rows import Row, of_record, of_table
 from holdfast.predictions.windows import Recipe
@@ -27,7 +28,7 @@ __all__ = ["Finder", "Found"]
 
 _ONE: Final = re.compile(r"([0-9A-Z]{26})(-\d+)?")
 """A prediction id, or a request id."""
-_EVER: Final = -(2**63)
+TRIES: Final = 5
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -71,68 +72,77 @@ class Finder:
         found: list[Found] = []
         if ours is not None:
             request, row = ours.groups()
-            column, text = ("prediction_id", name) if row else ("request", request)
+            column = "prediction_id" if row else "request"
             found = self._find(
-                f"{column} = ?", [text], request, lambda r: r.id == name or (not row and r.id.startswith(f"{name}-"))
+                f"{column} = ?", name, lambda r: r.id == name or (not row and r.id.startswith(f"{name}-")), request
             )
-        return found or self._find("client_id = ?", [name], name, lambda r: r.client_id == name)
+        return found or self._find("client_id = ?", name, lambda r: r.client_id == name, name)
 
     def by_key(self, keys: Sequence[str]) -> list[Found]:
         """All of a key; it may be logged in several forms, as a hash where the contract says so."""
-        found: dict[str, Found] = {}
-        for key in dict.fromkeys(keys):
-            found |= {one.row.id: one for one in self._find("key = ?", [key], key, lambda r, key=key: r.key == key)}  # type: ignore[misc]
-        return self._newest(list(found.values()))
+        found = [one for key in dict.fromkeys(keys) for one in self._find("key = ?", key, lambda r: r.key in keys, key)]
+        return sorted(found, key=_age, reverse=True)[: self._limit]
 
     def since(self, at: int) -> list[Found]:
         """The newest by event time, from `at` on."""
-        return self._find("event_time >= make_timestamp(?)", [at], "", lambda r: r.event_time >= at, at)
+        places = (place for segment in wal.segments(self._log) for place in search.places(segment))
+        ours = (place for place in places if place.newest >= at and self._is_wanted(place.deployment))
+        records = filter(None, map(search.record_at, heapq.nlargest(self._limit, ours)))
+        return self._newest(records, lambda r: r.event_time >= at, "event_time >= make_timestamp(?)", at)
 
-    def _find(
-        self, where: str, values: list[Any], needle: str, wanted: Callable[[Row], bool], since: int = _EVER
-    ) -> list[Found]:
-        found = {one.row.id: one for one in self._in_archive(where, values)}
-        for one in self._in_tail(needle.encode(), since):
-            if wanted(one.row):
-                found[one.row.id] = one
-        return self._newest(list(found.values()))
-
-    def _newest(self, found: list[Found]) -> list[Found]:
-        return sorted(found, key=lambda one: (one.row.event_time, one.row.id), reverse=True)[: self._limit]
-
-    def _in_archive(self, where: str, values: list[Any]) -> Iterator[Found]:
-        paths = [str(path) for name in self._archived for path in files(self._log, name)]
-        if not paths:
-            return
-        source = "read_parquet(?, filename='holdfast_file', hive_partitioning=false)"
-        order = "ORDER BY event_time DESC, prediction_id DESC LIMIT ?"
-        sql = f"SELECT holdfast_file, prediction_id FROM {source} WHERE {where} {order}"  # noqa: S608 - our own words
-        places = self._tables.query(sql, [paths, *values, self._limit])
-        by_file: dict[str, list[str]] = defaultdict(list)
-        for path, name in zip(places["holdfast_file"].tolist(), places["prediction_id"].tolist(), strict=True):
-            by_file[path].append(name)
-        for path, names in by_file.items():
-            marks = ", ".join("?" * len(names))  # constants: DuckDB compares their range with the file's statistics
-            sql = f"SELECT * FROM read_parquet(?, hive_partitioning=false) WHERE prediction_id IN ({marks})"  # noqa: S608
-            deployment = Path(path).parents[2].name
-            for row in of_table(self._tables.query(sql, [path, *names]), self._recipes):
-                yield Found(deployment, row)
-
-    def _in_tail(self, needle: bytes, since: int) -> Iterator[Found]:
-        """Rows of records that contain these bytes, the newest records only, as far as the limit can reach."""
-        records = (record for segment in wal.segments(self._log) for record in wal.search(segment, needle))
-        ours = (
+    def _find(self, where: str, value: str, wanted: Callable[[Row], bool], needle: str) -> list[Found]:
+        records = (
             record
-            for record in records
-            if isinstance(record, Prediction)
-            and (self._wanted is None or record.deployment in self._wanted)
-            and _newest_time(record) >= since
+            for segment in wal.segments(self._log)
+            for record in search.containing(segment, needle.encode())
+            if isinstance(record, Prediction) and self._is_wanted(record.deployment)
         )
-        for record in heapq.nlargest(self._limit, ours, key=_newest_time):
+        return self._newest(heapq.nlargest(self._limit, records, key=search.newest), wanted, where, value)
+
+    def _is_wanted(self, deployment: str) -> bool:
+        return self._wanted is None or deployment in self._wanted
+
+    def _newest(
+        self, records: Iterable[Prediction], wanted: Callable[[Row], bool], where: str, value: str | int
+    ) -> list[Found]:
+        """Rows of these records of the tail and of the archive. The tail comes first: what is archived meanwhile is in both."""
+        found = {one.row.id: one for one in self._of_records(records) if wanted(one.row)}
+        for _ in range(TRIES):
+            places = self._places(where, value)
+            rows = [one for path, lines in places.items() for one in self._in_file(path, lines)]
+            if len(rows) == sum(map(len, places.values())):
+                break  # else files became one between the two looks
+        found |= {one.row.id: one for one in rows}
+        return sorted(found.values(), key=_age, reverse=True)[: self._limit]
+
+    def _of_records(self, records: Iterable[Prediction]) -> Iterator[Found]:
+        for record in records:
             what = self._recipes(record.release)
             for row in of_record(record, what.contract.output.classes if what else ()):
                 yield Found(record.deployment, row)
 
+    def _places(self, where: str, value: str | int) -> dict[str, dict[int, str]]:
+        """Number and id of the newest rows that are wanted, by file."""
+        paths = [str(path) for name in self._archived for path in files(self._log, name)]
+        if not paths:
+            return {}
+        source = "read_parquet(?, filename='holdfast_file', file_row_number=true, hive_partitioning=false)"
+        order = "ORDER BY event_time DESC, prediction_id DESC LIMIT ?"
+        sql = f"SELECT holdfast_file, file_row_number, prediction_id FROM {source} WHERE {where} {order}"  # noqa: S608
+        told = self._tables.query(sql, [paths, value, self._limit])
+        places: dict[str, dict[int, str]] = defaultdict(dict)
+        for path, number, name in zip(*(told[key].tolist() for key in told), strict=True):
+            places[path][int(number)] = name
+        return places
 
-def _newest_time(record: Prediction) -> int:
-    return max(record.times) if record.times else record.clock
+    def _in_file(self, path: str, lines: Mapping[int, str]) -> Iterator[Found]:
+        marks = ", ".join("?" * len(lines))
+        source = "read_parquet(?, file_row_number=true, hive_partitioning=false)"
+        sql = f"SELECT * EXCLUDE file_row_number FROM {source} WHERE file_row_number IN ({marks}) AND prediction_id IN ({marks})"  # noqa: S608
+        deployment = Path(path).parents[2].name
+        for row in of_table(self._tables.query(sql, [path, *lines, *lines.values()]), self._recipes):
+            yield Found(deployment, row)
+
+
+def _age(one: Found) -> tuple[int, str]:
+    return one.row.event_time, one.row.id

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import mmap
 import os
 import re
 import struct
@@ -40,14 +41,15 @@ __all__ = [
     "encode",
     "finished",
     "framed",
+    "plain_frames",
     "read",
-    "record_at",
-    "search",
+    "record_in",
     "segments",
     "sync_folder",
 ]
 
 _HEAD: Final = struct.Struct("<II")
+HEAD: Final = _HEAD.size
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Record)
 _START: Final = re.compile(rb"(?:[\x90-\x9f]|\xdc\x00.)\xa1[a-z]", re.DOTALL)
@@ -240,37 +242,21 @@ def read(segment: Segment, offset: int = 0, *, complete: bool = False, limit: in
         os.close(fd)
 
 
-def search(segment: Segment, needle: bytes) -> Iterator[Record]:
-    """The records whose bytes contain the needle; the others are passed over by their length, undecoded."""
-    try:
-        data = segment.path.read_bytes()
-    except FileNotFoundError:
-        return
-    at, hit = 0, data.find(needle)
-    while hit >= 0 and at < len(data):
-        end = _plain_end(data, at)
-        if end == 0:  # torn or damaged: what may lie behind is looked for frame by frame
-            yield from (
-                e.record for e in _scan(data[at:], at, complete=True).entries if needle in data[e.start : e.end]
-            )
-            return
-        if hit < end:
-            yield from (entry.record for entry in _scan(data[at:end], at, complete=True).entries)
-            hit = data.find(needle, end)
+def plain_frames(data: mmap.mmap | bytes) -> Iterator[tuple[int, int]]:
+    """Where frames begin and end by their lengths alone, up to the first that is torn, or looks like none."""
+    at, size = 0, len(data)
+    sound = size > _HEAD.size and _START.match(data, _HEAD.size)
+    while sound and at < size:
+        end = at + _HEAD.size + _HEAD.unpack_from(data, at)[0]
+        sound = end == size or _START.match(data, end + _HEAD.size)
+        if sound:
+            yield at, end
         at = end
 
 
-def _plain_end(data: bytes, at: int) -> int:
-    """End of the frame that begins at `at`, if it looks like one; else 0."""
-    if at + _HEAD.size > len(data) or not _START.match(data, at + _HEAD.size):
-        return 0
-    end = at + _HEAD.size + int(_HEAD.unpack_from(data, at)[0])
-    return end if end == len(data) or _START.match(data, end + _HEAD.size) else 0
-
-
-def record_at(fd: int, start: int, end: int) -> Record | None:
-    """The record of a known entry of an open segment."""
-    found = _scan(os.pread(fd, end - start, start), 0, complete=True).entries
+def record_in(data: bytes) -> Record | None:
+    """The record of one frame."""
+    found = _scan(data, 0, complete=True).entries
     return found[0].record if found else None
 
 

@@ -148,7 +148,7 @@ class Predictions:
                 self._files[place.path] = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 return None
-        record = wal.record_at(self._files[place.path], place.start, place.end)
+        record = wal.record_in(os.pread(self._files[place.path], place.end - place.start, place.start))
         if not isinstance(record, Prediction) or record.deployment != deployment:
             return None
         what = self._recipes(record.release)

@@ -7,11 +7,13 @@ from tests.unit.predictions.records import CONTRACT, DAY, RELEASE, T0, predictio
 
 from holdfast.backends.duckdb import DuckTables
 from holdfast.cli import cli
+from holdfast.core.prediction import Refusal
 from holdfast.errors import NotFound, UsageError
 from holdfast.predictions.archive import archive
 from holdfast.predictions.compact import count
 from holdfast.predictions.find import Finder
-from holdfast.predictions.log import Writer, encode, search, segments
+from holdfast.predictions.log import Writer, encode, segments
+from holdfast.predictions.search import containing, places, record_at
 from holdfast.predictions.windows import recipe
 from holdfast.serve.records import hash_key, hashed
 from holdfast.testing import MemoryDatabase
@@ -100,16 +102,31 @@ def test_search_passes_over_damage(tmp_path: Path):
     writer.append([*frames[:3], frames[2][:-9], *frames[3:]])
     (segment,) = segments(tmp_path)
     for i, record in enumerate(told):
-        found = list(search(segment, f"client-{i}".encode()))
+        found = list(containing(segment, f"client-{i}".encode()))
         assert record in found
         assert all(other == record for other in found)
     data = bytearray(segment.path.read_bytes())
     data[len(frames[0])] ^= 0xFF  # a length that leads nowhere
     segment.path.write_bytes(data)
-    assert told[5] in search(segment, b"client-5")
-    assert list(search(segment, b"client-1")) == []
+    assert told[5] in containing(segment, b"client-5")
+    assert list(containing(segment, b"client-1")) == []
     segment.path.unlink()
-    assert list(search(segment, b"client-1")) == []
+    assert list(containing(segment, b"client-1")) == []
+    assert list(places(segment)) == []
+
+
+def test_heads_are_found_wherever_their_frames_are(tmp_path: Path):
+    writer = Writer(tmp_path, "w0", segment_bytes=1 << 20)
+    told = [prediction([T0 + 9 - i, T0 + i]) for i in range(5)]
+    refusal = encode(Refusal(request="x", deployment="town", received=0, clock=0, code="c", field="", rows=1))
+    writer.append([*map(encode, told[:2]), refusal, encode(told[2])[:-3], *map(encode, told[2:])])
+    (segment,) = segments(tmp_path)
+    found = list(places(segment))
+    assert [record_at(place) for place in found] == told
+    assert [place.newest for place in found] == [T0 + 9, T0 + 8, T0 + 7, T0 + 6, T0 + 5]
+    segment.path.write_bytes(b"")
+    assert list(places(segment)) == []
+    assert record_at(found[0]) is None
 
 
 class TestCommand:

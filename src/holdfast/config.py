@@ -71,6 +71,9 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Clients of one serving process; at this many, one that asks nothing makes room, else the next is answered 503."""
     queue_ms: float = 250.0
     """A request that would wait longer than this for its turn (or than 8 times what its model takes) is answered 503."""
+    join_rows: int = 16
+    """Most rows that one run of a slow model answers for requests that wait at the same time, where that was found to pay and to
+    give the same answers to the last bit; 0: each request has a run of its own."""
     access_log: str = ""
     """File for one JSON line per HTTP request of the inference port, relative to the workspace; `-`: standard output;
     empty: none."""

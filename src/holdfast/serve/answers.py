@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from holdfast.columns import Batch
 from holdfast.core.contract import Output
 from holdfast.errors import InvalidInput
+from holdfast.serve.lane import here
 from holdfast.serve.plan import LoadedRelease, LoadedRoute
 
 __all__ = ["Answered", "answer", "as_rows", "as_tensors", "tensor_outputs", "tensor_reply"]
@@ -58,6 +59,8 @@ def answer(deployment: str, route: LoadedRoute, batch: Batch, *, request: str, c
 
 def _run(release: LoadedRelease, batch: Batch, name: str) -> NDArray[np.float64]:
     if batch.names is release.layout.numeric and release.direct is not None:
+        if (turn := here.turn) is not None and release.joint is not None:
+            return release.joint.answer(turn, batch.numbers, batch.texts)
         return release.direct(batch.numbers, batch.texts)
     return release.session.run(batch.table)[name]
 

@@ -2,32 +2,41 @@
 
 How long a request would wait is known before it is taken: what is ahead of it, at what each kind took lately. If that is longer
 than the limit, or than its deadline, it is turned away at once, and those that were taken stay in time.
+
+While all threads are busy, requests wait, and many of them want the same. A thread that is about to ask a model may first answer
+such a request *within* the one it has begun (`Turn.another`), up to the same point, and so on; the innermost then asks the model
+for all of them at once (`joint`). Nobody waits for company: only those are joined that had to wait anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import math
+import threading
 import time
+from collections import deque
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast.errors import Overloaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
     from holdfast.serve.guards import Grant
 
-__all__ = ["THREADS", "Lane"]
+__all__ = ["THREADS", "Lane", "Turn", "here"]
 
-THREADS: Final = min(4, os.cpu_count() or 1)
+THREADS: Final = 4
+"""More of them would only wait for the interpreter."""
 PATIENCE: Final = 8.0
 """A request may wait this many times as long as it takes, even if that is above the limit."""
 GUESS_S: Final = 1e-3
 WEIGHT: Final = 0.1
 """Of the newest measurement in a kind's mean."""
 KINDS: Final = 4096
+DEEPEST: Final = 32
+"""Requests within each other, at most."""
 Done = TypeVar("Done")
 
 
@@ -37,16 +46,23 @@ class Lane:
     Args:
         limit_s: longest wait for a thread.
         threads: how many there are.
+        join_rows: most rows that one run of a model answers for several requests; below 2: none are joined.
     """
 
-    def __init__(self, limit_s: float = 0.25, threads: int = THREADS) -> None:
+    def __init__(self, limit_s: float = 0.25, threads: int = 1, join_rows: int = 0) -> None:
+        self.join_rows = join_rows
+        self.out = 0
+        """Requests that were taken and are not back."""
         self._limit = limit_s
         self._count = threads
         self._threads = ThreadPoolExecutor(threads, "predict")
         self._took: dict[Hashable, float] = {}
         self._ahead = 0.0
-        self.out = 0
-        """Requests that were taken and are not back."""
+        self._lock = threading.Lock()
+        self._waiting: deque[_Request] = deque()
+        self._busy = 0
+        self._aside = ThreadPoolExecutor(1, "aside")
+        self._closing = threading.Event()
 
     def wait(self) -> float:
         """Seconds that the next request would wait."""
@@ -57,6 +73,7 @@ class Lane:
     ) -> None:
         """Do `work` in a thread, then call `back(what it gave, seconds of processor time)` on the loop; `work` never raises.
 
+        The seconds are what it would take by itself, also where it was joined to others of its kind.
         Raises Overloaded if it would have to wait too long.
         """
         took = self._took.get(kind, GUESS_S)
@@ -67,26 +84,26 @@ class Lane:
             raise Overloaded("the answer could not be there within the deadline", "", "allow more time, or come later")
         loop = asyncio.get_running_loop()
 
-        def run() -> None:
-            # The thread's own time: waiting for the interpreter must not make a quick model look slow for ever.
-            began, processor = time.perf_counter(), time.thread_time()
-            done = work()
-            seconds = time.thread_time() - processor
-            loop.call_soon_threadsafe(ended, done, time.perf_counter() - began, seconds)
-
         def ended(done: Done, whole: float, processor: float) -> None:
-            self.out -= 1
-            self._ahead = self._ahead - took if self.out else 0.0
-            mean = self._took.get(kind)
-            if mean is not None:
-                self._took[kind] = mean + WEIGHT * (whole - mean)
-            elif len(self._took) < KINDS:
-                self._took[kind] = whole
+            self._ended(kind, took, whole)
             back(done, processor)
+
+        def tell(done: Done, whole: float, processor: float) -> None:
+            loop.call_soon_threadsafe(ended, done, whole, processor)
 
         self.out += 1
         self._ahead += took
-        self._threads.submit(run)
+        self._waiting.append(_Request(kind, work, tell, math.inf if grant.deadline is None else grant.deadline))
+        self._threads.submit(self._next)
+
+    def _ended(self, kind: Hashable, took: float, whole: float) -> None:
+        self.out -= 1
+        self._ahead = self._ahead - took if self.out else 0.0
+        mean = self._took.get(kind)
+        if mean is not None:
+            self._took[kind] = mean + WEIGHT * (whole - mean)
+        elif len(self._took) < KINDS:
+            self._took[kind] = whole
 
     def forget(self) -> None:
         """Other releases answer now."""
@@ -94,4 +111,109 @@ class Lane:
 
     def close(self) -> None:
         """Wait for the threads."""
+        self._closing.set()
         self._threads.shutdown()
+        self._aside.shutdown(cancel_futures=True)
+
+    # ------------------------------------------------------------------------------------------ in threads
+
+    def aside(self, work: Callable[[threading.Event], None]) -> None:
+        """Do this in a thread that no request waits for; it ends soon when the event, that we close, is set."""
+        if not self._closing.is_set():
+            self._aside.submit(work, self._closing)
+
+    def crowded(self, kind: Hashable) -> bool:
+        """Whether another of this kind waits, and no thread is free for it."""
+        with self._lock:
+            return self._busy >= self._count and any(one.kind == kind for one in self._waiting)
+
+    def take(self, kind: Hashable) -> _Request | None:
+        """The first that waits of this kind, if no thread is free for it."""
+        with self._lock:
+            if self._busy >= self._count:
+                for place, one in enumerate(self._waiting):
+                    if one.kind == kind:
+                        del self._waiting[place]
+                        return one
+        return None
+
+    def _next(self) -> None:
+        with self._lock:
+            if not self._waiting:  # it was answered within another
+                return
+            request = self._waiting.popleft()
+            self._busy += 1
+        try:
+            Turn(self, request, None).run()
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+
+@dataclass(frozen=True)
+class _Request:
+    kind: Hashable
+    work: Callable[[], Any]
+    tell: Callable[[Any, float, float], None]
+    deadline: float
+
+
+class Turn:
+    """One request in a thread, and what it cost.
+
+    Times are without those of requests that were answered within it, and with its share of what was done for several.
+    """
+
+    def __init__(self, lane: Lane, request: _Request, outer: Turn | None) -> None:
+        self.lane = lane
+        self.kind = request.kind
+        self.parties: dict[Any, Any] = {} if outer is None else outer.parties
+        """Who asks which model together; one for all that are within each other."""
+        self.until: float = request.deadline if outer is None else min(request.deadline, outer.until)
+        """By when all of them must have their answers."""
+        self._request = request
+        self._outer = outer
+        self.depth: int = 1 if outer is None else outer.depth + 1
+        self._whole = self._processor = 0.0
+
+    def another(self, seconds: float) -> bool:
+        """Answer the next that waits for the same, here and now.
+
+        False if none waits, or a thread is free for it, or there is no time for it and for these `seconds`, that follow.
+        """
+        if self.depth >= DEEPEST or time.perf_counter() + seconds > self.until:
+            return False
+        request = self.lane.take(self.kind)
+        if request is None:
+            return False
+        Turn(self.lane, request, self).run()
+        return True
+
+    def spent(self, whole: float, processor: float) -> None:
+        """Add seconds, or take away what belongs to others."""
+        self._whole += whole
+        self._processor += processor
+
+    def run(self) -> None:
+        """Do the work, and tell."""
+        # The thread's own time: waiting for the interpreter must not make a quick model look slow for ever.
+        began, processor = time.perf_counter(), time.thread_time()
+        here.turn = self
+        try:
+            done = self._request.work()
+        finally:
+            here.turn = self._outer
+        whole, processor = time.perf_counter() - began, time.thread_time() - processor
+        if self._outer is None:
+            self.parties.clear()  # they know this turn: else only the collector would find them
+        else:
+            self._outer.spent(-whole, -processor)
+        self._request.tell(done, whole + self._whole, processor + self._processor)
+
+
+class _Here(threading.local):
+    turn: Turn | None = None
+    """Of the request that this thread works at; None on the event loop."""
+
+
+here: Final = _Here()

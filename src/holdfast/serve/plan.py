@@ -24,6 +24,7 @@ from holdfast.errors import NotFound, ReleaseError
 if TYPE_CHECKING:
     from holdfast.core.ports import Direct, Runtime, Session
     from holdfast.release.bundle import Release
+from holdfast.serve.joint import Joint
 
 __all__ = [
     "NOTHING",
@@ -90,6 +91,11 @@ class LoadedRelease:
     def direct(self) -> Direct | None:
         """Answers batches that have all numeric columns; None where the model reads its numbers in another order."""
         return self.session.direct(self.layout.numeric)
+
+    @cached_property
+    def joint(self) -> Joint | None:
+        """`direct` for requests in threads, several of which it may answer at once."""
+        return None if self.direct is None else Joint(self.direct, self.contract, self.layout.numeric)
 
     @cached_property
     def key_policy(self) -> str:

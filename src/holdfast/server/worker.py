@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
+from holdfast.config import processors
 from holdfast.core.contract import Contract
 from holdfast.core.deployment import Plan
 from holdfast.errors import HoldfastError
@@ -36,7 +37,7 @@ from holdfast.release.bundle import Release, open_release
 from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
 from holdfast.serve.dataplane import ServeState
-from holdfast.serve.lane import Lane
+from holdfast.serve.lane import THREADS, Lane
 from holdfast.serve.metrics import Metrics, Place
 from holdfast.serve.plan import NOTHING, LoadedPlan, LoadedRelease, load, open_loaded
 from holdfast.serve.records import hash_key
@@ -98,7 +99,7 @@ class _Worker:
         )
         self._certificate = certificate(settings.serve, workspace.folder)
         self._admission = admission(settings.serve, workspace.run, workspace.keys, told.name)
-        self._lane = Lane(settings.serve.queue_ms / 1e3)
+        self._lane = Lane(settings.serve.queue_ms / 1e3, min(THREADS, processors()), join_rows=settings.serve.join_rows)
         self._grpc = told.grpc
         self._service: Service | None = None
         self._app = App(
@@ -122,7 +123,7 @@ class _Worker:
         """Answer until `stop`; then drain."""
         await self._follower.start()
         tls = self._certificate.context if self._certificate else None
-        port = await serve(self._listener, *self._noted(), self._limits, tls)
+        port = await serve(self._listener, *self._noted(), self._limits, tls, self._app.refusal)
         rpc = await self._open_rpc() if self._grpc else None
         gc.freeze()  # what is loaded stays: the collector need not look at it again
         gc.enable()

@@ -117,10 +117,10 @@ class Pages:
 class Wire:
     """An inference port, and clients on lines."""
 
-    def __init__(self, handle=echo, append=None, limits: Limits | None = None) -> None:
+    def __init__(self, handle=echo, append=None, limits: Limits | None = None, refusal=lambda _: None) -> None:
         self.log: list[list[bytes]] = []
         self.writer = Pages(append or self.log.append)
-        self.port = InferencePort(handle, Journal(self.writer).commit, limits or Limits())
+        self.port = InferencePort(handle, Journal(self.writer).commit, limits or Limits(), refusal)
         self.port.sweep(0.0)
 
     def client(self) -> tuple[Connection, Line]:

@@ -26,6 +26,10 @@ MESSAGES = [
 ]
 
 
+def ALL(_request):  # noqa: N802 - nobody is refused
+    return None
+
+
 def told(item):
     if isinstance(item, Request):
         return item.method, item.target, item.headers, item.body, item.keep, item.old
@@ -50,7 +54,7 @@ def test_known_heads_change_nothing(chosen, cuts, together):
         parts = [piece for part in parts for piece in (part[:at], part[at:])]
     heads, meter = Heads(), Meter()
     for round_ in range(2):  # the second time over another connection
-        quick, slow = Reader(Limits(), meter, heads), Reader(Limits(), Meter(), Heads())
+        quick, slow = Reader(Limits(), meter, heads, ALL), Reader(Limits(), Meter(), Heads(), ALL)
         for part in filter(None, parts):
             quick.feed(part)
             slow._heads.clear()
@@ -66,7 +70,7 @@ def test_known_heads_change_nothing(chosen, cuts, together):
 
 def test_a_repeated_request_is_known_and_a_wrong_one_is_not():
     heads = Heads()
-    reader = Reader(Limits(), Meter(), heads)
+    reader = Reader(Limits(), Meter(), heads, ALL)
     for message in MESSAGES[:9]:
         reader.feed(message)
     assert sorted(known.length for known in heads.values()) == [0, 2, 2, 3, 4]
@@ -77,8 +81,8 @@ def test_a_repeated_request_is_known_and_a_wrong_one_is_not():
 
 def test_a_known_head_is_held_to_the_bytes_that_may_wait():
     heads = Heads()
-    Reader(Limits(), Meter(), heads).feed(MESSAGES[0])
-    reader = Reader(Limits(bodies=3), Meter(), heads)
+    Reader(Limits(), Meter(), heads, ALL).feed(MESSAGES[0])
+    reader = Reader(Limits(bodies=3), Meter(), heads, ALL)
     reader.feed(MESSAGES[0])
     reader.feed(MESSAGES[0])
     assert isinstance(reader.inbox[0], Request)

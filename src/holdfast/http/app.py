@@ -154,6 +154,17 @@ class App:
             asked = asked._replace(name=self._invoked(asked.name, request.headers))
         return asked
 
+    def refusal(self, request: Request) -> HoldfastError | None:
+        """Why the body of this request need not be read, as far as its head tells."""
+        asked = _NOTHING
+        try:
+            asked = self._asked(request)
+            self._admission.entitled(request.headers, asked.name, asked.verb)
+        except HoldfastError as bad:
+            self._state.metrics.refused(asked.name if asked.name in self._plan.deployments else "", bad.code)
+            return bad
+        return None
+
     def _admitted(self, asked: Action, request: Request) -> Grant:
         grant = self._admission.admit(request.headers, asked.name, asked.verb)
         if request.known is not None and grant.lasting and asked.verb in _LASTING:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from holdfast.http.reader import Request
     from holdfast.predictions.log import Frame
 
+    Refusal = Callable[[Request], HoldfastError | None]
     Commit = Callable[[list[Frame], Callable[[HoldfastError | None], None]], None]
 
 __all__ = ["InferencePort", "serve"]
@@ -48,6 +49,7 @@ class InferencePort:
     Args:
         handle: the application; gives the reply, or None and calls its second argument later. Never raises.
         commit: logs frames and calls its second argument when they are safe; `predictions.journal.Journal.commit`.
+        refusal: tells from its head why a request need not be read on; None: whatever comes is read. Never raises.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class InferencePort:
         handle: Callable[[Request, Callable[[Reply], None]], Reply | None],
         commit: Commit,
         limits: Limits = Limits(),  # noqa: B008 - immutable
+        refusal: Refusal = lambda _: None,
     ) -> None:
         self.handle = handle
+        self.refusal = refusal
         self.limits = limits
         self.draining = False
         self.meter = Meter()
@@ -169,8 +173,9 @@ async def serve(
     commit: Commit,
     limits: Limits = Limits(),  # noqa: B008 - immutable
     tls: ssl.SSLContext | None = None,
+    refusal: Refusal = lambda _: None,
 ) -> InferencePort:
     """Answer on this socket from now on, until `drain()`."""
-    port = InferencePort(handle, commit, limits)
+    port = InferencePort(handle, commit, limits, refusal)
     await port.start(listener, tls)
     return port

@@ -42,6 +42,10 @@ class Port(Protocol):
         """The reply, or None if `later` will be called with it (on the event loop). Never raises."""
         ...
 
+    def refusal(self, request: Request) -> HoldfastError | None:
+        """Why the body of this request need not be read. Never raises."""
+        ...
+
     def hold(self, connection: Connection) -> None:
         """At the end of this tick `take` its answers and, once they are logged, `release` them."""
         ...
@@ -67,7 +71,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, port: Port) -> None:
         self._port = port
-        self._reader = Reader(port.limits, port.meter, port.heads)
+        self._reader = Reader(port.limits, port.meter, port.heads, port.refusal)
         self._transport: asyncio.Transport | None = None
         self._asked: Request | None = None  # a slow request is out of the loop
         self._held: list[Held] = []

@@ -8,6 +8,7 @@ and again; one that came before, byte for byte, and whose body came with it, nee
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +21,8 @@ __all__ = ["Heads", "Limits", "Meter", "Reader", "Request"]
 
 SLICE: Final = 64 << 10
 """The parser gets at most this much at once, so that an unfinished head is measured in time."""
+LARGE: Final = 64 << 10
+"""From so many bytes on, or without a number, the head alone decides whether a body is read."""
 END: Final = b"\r\n\r\n"
 HEADS: Final = 256
 HEAD_BYTES: Final = 2048
@@ -123,9 +126,17 @@ class Reader:
     """Takes bytes as they come; what they ask waits in `inbox`, in order.
 
     An item is a request, a reply that refuses one and ends the connection, or None: the client waits for 100 Continue.
+
+    Args:
+        limits: of one client.
+        meter: over all of them.
+        heads: that came before.
+        refusal: tells why a request whose body is large or still to come need not be read on. Never raises.
     """
 
-    def __init__(self, limits: Limits, meter: Meter, heads: Heads) -> None:
+    def __init__(
+        self, limits: Limits, meter: Meter, heads: Heads, refusal: Callable[[Request], HoldfastError | None]
+    ) -> None:
         self.inbox: deque[Request | Reply | None] = deque()
         self.deaf = False
         """Nothing more is taken from this client."""
@@ -134,6 +145,7 @@ class Reader:
         self._limits = limits
         self._meter = meter
         self._heads = heads
+        self._refusal = refusal
         self._owed = 0  # our part of the meter
         self._parser = httptools.HttpRequestParser(self)
         self._phase = "idle"
@@ -227,7 +239,7 @@ class Reader:
                 text = value.decode("latin-1")
                 hosts += name == "host"
                 headers[name] = f"{headers[name]}, {text}" if name in headers else text
-            wrong = self._wrong(headers, hosts, head)
+            wrong = self._wrong(headers, hosts, head) or self._unwanted(headers)
             if wrong:
                 self.refuse(wrong)
             elif "expect" in headers:
@@ -345,6 +357,13 @@ class Reader:
             return _too_large(limits.body)
         if "expect" in headers and headers["expect"].lower() != "100-continue":
             return Refused("this cannot be expected", "header Expect", status=HTTPStatus.EXPECTATION_FAILED)
+        return None
+
+    def _unwanted(self, headers: dict[str, str]) -> HoldfastError | None:
+        """A stranger's small body is read and the connection kept; a large one is not even waited for."""
+        if "transfer-encoding" in headers or "expect" in headers or int(headers.get("content-length") or "0") > LARGE:
+            method = self._parser.get_method().decode("latin-1")
+            return self._refusal(Request(method, self._target.decode("latin-1"), headers))
         return None
 
 

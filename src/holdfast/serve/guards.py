@@ -116,25 +116,29 @@ class Admission:
 
         Raises Unauthorized, Forbidden, TooMany, Overloaded.
         """
-        scope = SCOPE_OF.get(verb)
-        if scope is None:
-            if verb in OPEN:
-                return FREE
-            scope = PREDICT
-        work = scope in WORK
+        if verb in OPEN:
+            return FREE
+        work = SCOPE_OF.get(verb, PREDICT) in WORK
         if work:
             self.in_turn()
+        held = self.entitled(headers, deployment, verb)
         grant = FREE
-        if self._ring is not None:
-            held = self._known(headers, self._ring)
-            if (scope and scope not in held.scopes) or not (held.any or deployment in held.deployments):
-                _check(held, deployment, scope)
+        if held is not None:
             grant = self._grants.get(held) or self._granted(held)
             if work and grant.account is not None:
                 grant.account.request()
         if self._deadline_s or DEADLINE_HEADER in headers:
             return Grant(grant.key, grant.account, self._deadline(headers))
         return grant
+
+    def entitled(self, headers: Mapping[str, str], deployment: str | None, verb: str) -> Holder | None:
+        """Whose key this is, which is for this; None where no key is asked for. Raises Unauthorized, Forbidden."""
+        if self._ring is None or verb in OPEN:
+            return None
+        held, scope = self._known(headers, self._ring), SCOPE_OF.get(verb, PREDICT)
+        if (scope and scope not in held.scopes) or not (held.any or deployment in held.deployments):
+            _check(held, deployment, scope)
+        return held
 
     def in_turn(self) -> None:
         """Raises Overloaded if we are too late already; called once for each request that is work."""

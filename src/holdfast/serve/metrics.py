@@ -81,6 +81,9 @@ class Place(NamedTuple):
     """Of this process's log."""
 
 
+_ANSWERS: Final = (Prediction, Tally)
+
+
 class Metrics:
     """Counts what this process did and tells what all did; safe to use from several threads.
 
@@ -147,7 +150,7 @@ class Metrics:
         self.gauge("plan_generation", generation)
 
     def _count(self, record: Record) -> None:
-        if isinstance(record, Prediction | Tally):
+        if isinstance(record, _ANSWERS):
             key = (record.deployment, record.track)
             start = self._answered.get(key)
             if start is None:

@@ -447,3 +447,52 @@ class TestTheSameHeadAgain:
         foreign = post("/v1/models/houses:predict", ROWS, "Origin: https://evil.example")
         answers, _ = asked(plain, plain, plain, foreign, foreign, foreign)
         assert [answer.status for answer in answers] == [200] * 3 + [403] * 3
+
+
+class TestStrangers:
+    """Who may not ask does not get a large body read."""
+
+    @pytest.fixture
+    def door(self, tmp_path):
+        database, secret = MemoryDatabase(), access.pepper(tmp_path)
+        key = access.create(database, "k", ["*"], ["predict"], secret=secret, actor="x", now=0)[1]
+        access.publish(database, tmp_path)
+        return application(admission=Admission(KeyRing(tmp_path, secret))), f"Authorization: Bearer {key}"
+
+    def say(self, app, *parts):
+        found = []
+
+        async def story():
+            found.append(await Wire(handle=app.handle, refusal=app.refusal).say(*parts))
+
+        run(story)
+        answers, line = found[0]
+        return [(answer.status, msgspec.json.decode(answer.body).get("code")) for answer in answers], line
+
+    @pytest.mark.parametrize(
+        "announced",
+        ["Content-Length: 1000000", "Transfer-Encoding: chunked", "Content-Length: 9\r\nExpect: 100-continue"],
+    )
+    @pytest.mark.parametrize("key", ["", "Authorization: Bearer hf_00000000_wrong\r\n"])
+    def test_a_large_body_is_refused_by_its_head(self, door, announced, key):
+        head = f"POST /v1/models/houses:predict HTTP/1.1\r\nHost: localhost\r\n{key}{announced}\r\n\r\n"
+        answers, line = self.say(door[0], head.encode())
+        assert answers == [(401, "HF330")]
+        assert line.over
+        assert b'holdfast_refusals_total{deployment="houses",code="HF330"} 1' in door[0]._state.metrics.render()
+
+    def test_a_small_one_is_read_and_the_connection_kept(self, door):
+        wrong, right = post("/v1/models/houses:predict", ROWS), post("/v1/models/houses:predict", ROWS, door[1])
+        answers, line = self.say(door[0], wrong, right)
+        assert [status for status, _ in answers] == [401, 200]
+        assert not line.over
+
+    def test_a_large_body_with_a_key_is_read(self, door):
+        rows = msgspec.json.encode({"instances": [{"area": 100.0, "rooms": 3}] * 4000})
+        door[0]._pace.slow = lambda *_: False
+        answers, _ = self.say(door[0], post("/v1/models/houses:predict", rows, door[1]))
+        assert answers == [(200, None)]
+
+    def test_another_host_is_refused_by_its_head(self, door):
+        head = b"POST /v1/models/houses:predict HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
+        assert self.say(door[0], head)[0][0][0] == 421

@@ -24,6 +24,7 @@ import numpy as np
 
 from holdfast.core.names import RequestIds
 from holdfast.core.prediction import Prediction
+from holdfast.predictions.archive import key_crc
 from holdfast.predictions.log import Writer, encode
 from holdfast.workspace import Workspace, create_workspace
 
@@ -78,6 +79,7 @@ def archive(workspace: Workspace, first: int, rows: int) -> str:
     minted, random = RequestIds(Random(first).randbytes), np.random.default_rng(first)
     requests = np.array([minted.new((START + APART * (first + i)) // 1000) for i in range(rows)], dtype=object)
     times = (START + APART * np.arange(first, first + rows)).astype("datetime64[us]")
+    keys = [f"key{n}" for n in random.integers(0, KEYS, rows).tolist()]
     clients = np.full(rows, "", dtype=object)
     if first <= CLIENT < first + rows:
         clients[CLIENT - first] = "client-777"
@@ -97,7 +99,8 @@ def archive(workspace: Workspace, first: int, rows: int) -> str:
             "release": np.full(rows, RELEASE, dtype=object),
             "track": np.full(rows, "live", dtype=object),
             "latency_us": random.integers(100, 200, rows),
-            "key": np.array([f"key{n}" for n in random.integers(0, KEYS, rows).tolist()], dtype=object),
+            "key": np.array(keys, dtype=object),
+            "key_crc": np.array([key_crc(key) for key in keys], dtype=np.uint32),
             "client_id": clients,
             **{f"x{n}": random.uniform(0, 100, rows).round(2) for n in range(10)},
             "prediction": random.normal(size=rows),

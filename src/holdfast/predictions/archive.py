@@ -9,6 +9,7 @@ the segment is removed when all of its files stand. In between a row stands in b
 from __future__ import annotations
 
 import contextlib
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from holdfast.predictions import log as wal
 from holdfast.predictions.compact import position
 from holdfast.predictions.windows import Recipe, event_times, input_columns
 
-__all__ = ["META", "archive", "files", "input_column"]
+__all__ = ["META", "archive", "files", "input_column", "key_crc"]
 
 META: Final = (
     "prediction_id",
@@ -37,6 +38,7 @@ META: Final = (
     "track",
     "latency_us",
     "key",
+    "key_crc",
     "client_id",
 )
 _RESERVED: Final = {*META, "prediction", "label", "month", "file_row_number"}
@@ -48,6 +50,11 @@ def input_column(name: str) -> str:
     """The Parquet column of a contract field: its own name, unless a column of ours has that (Parquet names ignore case)."""
     lower = name.lower()
     return f"input.{name}" if lower in _RESERVED or lower.startswith(("p_", "input.")) else name
+
+
+def key_crc(key: str | None) -> int:
+    """Stands beside the key because numbers are sought through in a fifth of the time; 0 for no key."""
+    return 0 if key is None else zlib.crc32(key.encode())
 
 
 def archive(
@@ -134,6 +141,7 @@ def _table(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, V
         "track": _repeat([record.track for record in records], rows),
         "latency_us": np.repeat([record.latency_us for record in records], rows),
         "key": _strings(keys),
+        "key_crc": np.array([key_crc(key) for key in keys], dtype=np.uint32),
         "client_id": _repeat([record.client_id for record in records], rows),
     }
     for name, values in input_columns(records).items():

@@ -20,7 +20,7 @@ from holdfast.core.ports import Tables
 from holdfast.core.prediction import Prediction
 from holdfast.predictions import log as wal
 from holdfast.predictions import search
-from holdfast.predictions.archive import files
+from holdfast.predictions.archive import files, key_crc
 from holdfast.predictions.rows import Row, of_record, of_table
 from holdfast.predictions.windows import Recipe
 
@@ -28,6 +28,7 @@ __all__ = ["Finder", "Found"]
 
 _ONE: Final = re.compile(r"([0-9A-Z]{26})(-\d+)?")
 """A prediction id, or a request id."""
+_KEY: Final = "key_crc = ? AND key = ?"
 TRIES: Final = 5
 
 
@@ -74,13 +75,17 @@ class Finder:
             request, row = ours.groups()
             column = "prediction_id" if row else "request"
             found = self._find(
-                f"{column} = ?", name, lambda r: r.id == name or (not row and r.id.startswith(f"{name}-")), request
+                f"{column} = ?", [name], lambda r: r.id == name or (not row and r.id.startswith(f"{name}-")), request
             )
-        return found or self._find("client_id = ?", name, lambda r: r.client_id == name, name)
+        return found or self._find("client_id = ?", [name], lambda r: r.client_id == name, name)
 
     def by_key(self, keys: Sequence[str]) -> list[Found]:
         """All of a key; it may be logged in several forms, as a hash where the contract says so."""
-        found = [one for key in dict.fromkeys(keys) for one in self._find("key = ?", key, lambda r: r.key in keys, key)]
+        found = [
+            one
+            for key in dict.fromkeys(keys)
+            for one in self._find(_KEY, [key_crc(key), key], lambda r: r.key in keys, key)
+        ]
         return sorted(found, key=_age, reverse=True)[: self._limit]
 
     def since(self, at: int) -> list[Found]:
@@ -88,27 +93,27 @@ class Finder:
         places = (place for segment in wal.segments(self._log) for place in search.places(segment))
         ours = (place for place in places if place.newest >= at and self._is_wanted(place.deployment))
         records = filter(None, map(search.record_at, heapq.nlargest(self._limit, ours)))
-        return self._newest(records, lambda r: r.event_time >= at, "event_time >= make_timestamp(?)", at)
+        return self._newest(records, lambda r: r.event_time >= at, "event_time >= make_timestamp(?)", [at])
 
-    def _find(self, where: str, value: str, wanted: Callable[[Row], bool], needle: str) -> list[Found]:
+    def _find(self, where: str, values: Sequence[str | int], wanted: Callable[[Row], bool], needle: str) -> list[Found]:
         records = (
             record
             for segment in wal.segments(self._log)
             for record in search.containing(segment, needle.encode())
             if isinstance(record, Prediction) and self._is_wanted(record.deployment)
         )
-        return self._newest(heapq.nlargest(self._limit, records, key=search.newest), wanted, where, value)
+        return self._newest(heapq.nlargest(self._limit, records, key=search.newest), wanted, where, values)
 
     def _is_wanted(self, deployment: str) -> bool:
         return self._wanted is None or deployment in self._wanted
 
     def _newest(
-        self, records: Iterable[Prediction], wanted: Callable[[Row], bool], where: str, value: str | int
+        self, records: Iterable[Prediction], wanted: Callable[[Row], bool], where: str, values: Sequence[str | int]
     ) -> list[Found]:
         """Rows of these records of the tail and of the archive. The tail comes first: what is archived meanwhile is in both."""
         found = {one.row.id: one for one in self._of_records(records) if wanted(one.row)}
         for _ in range(TRIES):
-            places = self._places(where, value)
+            places = self._places(where, values)
             rows = [one for path, lines in places.items() for one in self._in_file(path, lines)]
             if len(rows) == sum(map(len, places.values())):
                 break  # else files became one between the two looks
@@ -121,7 +126,7 @@ class Finder:
             for row in of_record(record, what.contract.output.classes if what else ()):
                 yield Found(record.deployment, row)
 
-    def _places(self, where: str, value: str | int) -> dict[str, dict[int, str]]:
+    def _places(self, where: str, values: Sequence[str | int]) -> dict[str, dict[int, str]]:
         """Number and id of the newest rows that are wanted, by file."""
         paths = [str(path) for name in self._archived for path in files(self._log, name)]
         if not paths:
@@ -129,7 +134,7 @@ class Finder:
         source = "read_parquet(?, filename='holdfast_file', file_row_number=true, hive_partitioning=false)"
         order = "ORDER BY event_time DESC, prediction_id DESC LIMIT ?"
         sql = f"SELECT holdfast_file, file_row_number, prediction_id FROM {source} WHERE {where} {order}"  # noqa: S608
-        told = self._tables.query(sql, [paths, value, self._limit])
+        told = self._tables.query(sql, [paths, *values, self._limit])
         places: dict[str, dict[int, str]] = defaultdict(dict)
         for path, number, name in zip(*(told[key].tolist() for key in told), strict=True):
             places[path][int(number)] = name

@@ -17,8 +17,8 @@ __all__ = ["ANSWERS", "Cell", "Row", "of_record", "of_table"]
 
 Cell = float | str | None
 ANSWERS: Final = ("prediction", "label")
-_COMMON: Final = tuple(name for name in META if name not in {"request", "row"})
-"""What a row's id does not say already, in the order in which `of_table` takes it apart."""
+_COMMON: Final = tuple(name for name in META if name not in {"request", "row", "key_crc"})
+"""What other columns do not say already, in the order in which `of_table` takes it apart."""
 
 
 class Row(msgspec.Struct, frozen=True):

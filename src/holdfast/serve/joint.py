@@ -97,6 +97,7 @@ class Joint:
         if self._kept(found, numbers, texts):
             party.answers = found
             party.share(turn, time.perf_counter() - began, time.thread_time() - processor, trial.alone_s)
+            turn.lane.joined(len(party.turns))
 
     def _kept(self, found: Numbers, numbers: Numbers, texts: Texts) -> bool:
         """Whether the answers are those of single runs, as far as one looks."""

@@ -47,10 +47,18 @@ class Lane:
         limit_s: longest wait for a thread.
         threads: how many there are.
         join_rows: most rows that one run of a model answers for several requests; below 2: none are joined.
+        joined: told, in a thread, how many requests were answered by one run.
     """
 
-    def __init__(self, limit_s: float = 0.25, threads: int = 1, join_rows: int = 0) -> None:
+    def __init__(
+        self,
+        limit_s: float = 0.25,
+        threads: int = 1,
+        join_rows: int = 0,
+        joined: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.join_rows = join_rows
+        self.joined = joined
         self.out = 0
         """Requests that were taken and are not back."""
         self._limit = limit_s

@@ -60,6 +60,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "log_bytes_total": Family("Bytes written to the prediction log."),
     "model_loads_total": Family("Models loaded because somebody asked for them."),
     "model_evictions_total": Family("Models that had to go so that others could be loaded."),
+    "joined_runs_total": Family("Runs of a slow model that answered several requests."),
+    "joined_requests_total": Family("Requests that were answered by them."),
     "log_unlogged_total": Family("Requests answered although the disk was full, and so in no log."),
     "log_refused_total": Family("Requests not answered, since they could not be logged."),
     "log_damaged_total": Family("Torn or damaged stretches of the prediction log that were passed over."),

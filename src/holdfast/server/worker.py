@@ -99,7 +99,9 @@ class _Worker:
         )
         self._certificate = certificate(settings.serve, workspace.folder)
         self._admission = admission(settings.serve, workspace.run, workspace.keys, told.name)
-        self._lane = Lane(settings.serve.queue_ms / 1e3, min(THREADS, processors()), join_rows=settings.serve.join_rows)
+        self._lane = Lane(
+            settings.serve.queue_ms / 1e3, min(THREADS, processors()), settings.serve.join_rows, self._joined
+        )
         self._grpc = told.grpc
         self._service: Service | None = None
         self._app = App(
@@ -208,6 +210,10 @@ class _Worker:
         self._metrics.gauge("model_memory_bytes", now.bytes)
         self._metrics.add("model_loads_total")
         self._metrics.add("model_evictions_total", by=now.evictions)
+
+    def _joined(self, requests: int) -> None:
+        self._metrics.add("joined_runs_total")
+        self._metrics.add("joined_requests_total", by=requests)
 
     def _release(self, digest: str) -> Release:
         release = open_release(self._workspace.releases / digest, self._trusted)

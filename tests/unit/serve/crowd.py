@@ -45,10 +45,12 @@ def matrix(*rows: float) -> np.ndarray:
 
 
 class Crowd:
-    """Who asks while the first one is being answered; `backs` are the seconds that each is said to take by itself."""
+    """Who asks while the first one is being answered; `joined` is who was, and `backs` are the seconds that
+    each is said to take by itself."""
 
     def __init__(self, threads: int = 1, join_rows: int = 16) -> None:
-        self.lane = Lane(limit_s=60.0, threads=threads, join_rows=join_rows)
+        self.joined: list[int] = []
+        self.lane = Lane(limit_s=60.0, threads=threads, join_rows=join_rows, joined=self.joined.append)
         self.backs: list[float] = []
 
     def ask(self, joint: Joint, requests: Sequence[np.ndarray], texts: Sequence[Any] | None = None) -> list[Any]:

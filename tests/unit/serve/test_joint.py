@@ -35,6 +35,7 @@ def test_one_run_for_those_that_wait(crowd):
     found = crowd.ask(joint(model), [matrix(float(n)) for n in range(8)])
     assert [one.tolist() for one in found] == [[n + 2.0] for n in range(8)]
     assert model.asked == [8]
+    assert crowd.joined == [8]
 
 
 def test_no_more_rows_than_the_trial_allows_and_large_requests_by_themselves(crowd):
@@ -59,6 +60,7 @@ def test_a_row_that_fails_fails_alone(crowd):
     assert (one.tolist(), last.tolist()) == ([3.0], [6.0])
     assert np.isnan(none).all()
     assert model.asked == [4, 1, 1, 1, 1]
+    assert crowd.joined == []
 
 
 def test_texts_are_joined_too(crowd):

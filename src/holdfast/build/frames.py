@@ -49,19 +49,25 @@ def _column(values: Any) -> NDArray[Any]:
     if getattr(getattr(values, "dt", None), "tz", None) is not None:
         values = values.dt.tz_convert("UTC").dt.tz_localize(None)
     array = np.asarray(values)
-    if array.dtype.kind in "iu" or array.dtype.kind == "f":
-        return array.astype(np.float64)
-    if array.dtype.kind == "b":
-        return array
-    if array.dtype.kind == "M":
-        return array.astype("datetime64[us]")
-    plain = [None if _absent(value) else value for value in array.tolist()]
-    present = [value for value in plain if value is not None]
+    match array.dtype.kind:
+        case "i" | "u" | "f":
+            return array.astype(np.float64)
+        case "b":
+            return array
+        case "M":
+            return array.astype("datetime64[us]")
+        case _:
+            return _plain([None if _absent(value) else value for value in array.tolist()])
+
+
+def _plain(values: list[Any]) -> NDArray[Any]:
+    """Python's own values: by what all of them are."""
+    present = [value for value in values if value is not None]
     if present and all(isinstance(value, bool) for value in present):
-        return np.array([None if v is None else str(v).lower() for v in plain], dtype=object)
+        return np.array([None if value is None else str(value).lower() for value in values], dtype=object)
     if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
-        return np.array([np.nan if value is None else float(value) for value in plain])
-    return np.array([None if value is None else str(value) for value in plain], dtype=object)
+        return np.array([np.nan if value is None else float(value) for value in values])
+    return np.array([None if value is None else str(value) for value in values], dtype=object)
 
 
 def _absent(value: Any) -> bool:

@@ -32,17 +32,7 @@ def numbers(column: Reader, values: NDArray[Any]) -> NDArray[np.float64]:
 
 def texts(column: Reader, values: NDArray[Any]) -> NDArray[Any]:
     """A text or boolean field: object array of str and None."""
-    if values.dtype.kind == "b":
-        found = np.where(values, "true", "false").astype(object)
-    elif values.dtype.kind in "fiu" and column.field.datatype == "BYTES":
-        column.check_whole(values.astype(np.float64))
-        found = np.array([None if v != v else str(int(v)) for v in values.tolist()], dtype=object)  # noqa: PLR0124 - NaN
-    elif values.dtype.kind == "M" and column.field.datatype == "BYTES":
-        found = iso_texts(values)
-    elif values.dtype.kind in "OU":
-        found = np.array([None if v is None or v != v else v for v in values.tolist()], dtype=object)  # noqa: PLR0124
-    else:
-        raise column.refuse(f"the column holds {_kind(values)}", None)
+    found = _said(column, values)
     if column.field.datatype == "BOOL":
         found = np.array([class_name(value) if isinstance(value, bool) else value for value in found], dtype=object)
         wrong = next((row for row, value in enumerate(found) if value not in {"true", "false", None}), None)
@@ -52,6 +42,21 @@ def texts(column: Reader, values: NDArray[Any]) -> NDArray[Any]:
         raise column.refuse(f"{str(found[wrong])[:40]!r} is not {column.wanted}", wrong)
     column.check_missing(np.array([value is None for value in found], dtype=np.bool_))
     return found
+
+
+def _said(column: Reader, values: NDArray[Any]) -> NDArray[Any]:
+    """Values as objects, None where one is missing; numbers and times as texts where texts are wanted."""
+    kind, texts_wanted = values.dtype.kind, column.field.datatype == "BYTES"
+    if kind == "b":
+        return np.where(values, "true", "false").astype(object)
+    if kind in "OU":
+        return np.array([None if v is None or v != v else v for v in values.tolist()], dtype=object)  # noqa: PLR0124 - NaN
+    if kind in "fiu" and texts_wanted:
+        column.check_whole(values.astype(np.float64))
+        return np.array([None if v != v else str(int(v)) for v in values.tolist()], dtype=object)  # noqa: PLR0124
+    if kind == "M" and texts_wanted:
+        return iso_texts(values)
+    raise column.refuse(f"the column holds {_kind(values)}", None)
 
 
 def times(column: Reader, values: NDArray[Any], zone: tzinfo) -> NDArray[np.int64]:

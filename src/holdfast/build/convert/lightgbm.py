@@ -64,18 +64,7 @@ def _link(objective: str, model: Any, path: Path) -> tuple[str, float]:
 
 
 def _tree(tree: dict[str, Any], target: int, model: Any, path: Path) -> Tree:
-    flat: list[dict[str, Any]] = []
-    links: list[tuple[int, int]] = []
-    stack = [(tree["tree_structure"], -1, 0)]
-    while stack:
-        node, parent, side = stack.pop()
-        number = len(flat)
-        flat.append(node)
-        links.append((-1, -1))
-        if parent >= 0:
-            links[parent] = (number, links[parent][1]) if side == 0 else (links[parent][0], number)
-        if "split_feature" in node:
-            stack += [(node["right_child"], number, 1), (node["left_child"], number, 0)]
+    flat, left, right = _walked(tree["tree_structure"])
     if any("leaf_coeff" in node for node in flat):
         raise path.refuse(model, "linear models in the leaves (linear_tree)", "train with linear_tree=False")
     if any(node.get("missing_type") == "Zero" for node in flat):
@@ -90,13 +79,30 @@ def _tree(tree: dict[str, Any], target: int, model: Any, path: Path) -> Tree:
     return Tree(
         feature=np.array([node["split_feature"] if node else 0 for node in inner], dtype=np.int64),
         threshold=np.array(numeric, dtype=np.float64),
-        left=np.array([left for left, _ in links], dtype=np.int64),
-        right=np.array([right for _, right in links], dtype=np.int64),
+        left=np.array(left, dtype=np.int64),
+        right=np.array(right, dtype=np.int64),
         missing_left=np.array([node is not None and _missing_left(node, numeric[i]) for i, node in enumerate(inner)]),
         value=np.array([node.get("leaf_value", 0.0) for node in flat], dtype=np.float64),
         target=target,
         categories=sets,
     )
+
+
+def _walked(root: dict[str, Any]) -> tuple[list[dict[str, Any]], list[int], list[int]]:
+    """All nodes, and the numbers of each one's children; -1 for those of a leaf."""
+    flat: list[dict[str, Any]] = []
+    left: list[int] = []
+    right: list[int] = []
+    waiting: list[tuple[dict[str, Any], list[int], int]] = [(root, [-1], 0)]
+    while waiting:
+        node, links, parent = waiting.pop()
+        links[parent] = number = len(flat)
+        flat.append(node)
+        left.append(-1)
+        right.append(-1)
+        if "split_feature" in node:
+            waiting += [(node["right_child"], right, number), (node["left_child"], left, number)]
+    return flat, left, right
 
 
 def _missing_left(node: dict[str, Any], threshold: float) -> bool:

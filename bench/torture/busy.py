@@ -1,7 +1,7 @@
 """A server with a model that costs what one asks for, on a core of its own, and open-loop clients on another.
 
-Clients come at random, as users do, whether or not those before them have been answered; a connection that heard "come again in
-a second" is left alone for that second. Time counts from when a client came, not from when we got round to sending.
+Clients come at random, as users do, whether or not those before them have been answered; a connection that heard when to
+come again is left alone until then. Time counts from when a client came, not from when we got round to sending.
 """
 
 from __future__ import annotations
@@ -149,8 +149,9 @@ class Client(asyncio.Protocol):
         status = int(head[9:12])
         assert self._heard is not None
         self._heard.told(status, time.perf_counter() - self._came)
-        if b"retry-after: " in head:
-            asyncio.get_running_loop().call_later(1.0, self._free.append, self)
+        after = head.partition(b"retry-after: ")[2].split(b"\r", 1)[0]
+        if after:
+            asyncio.get_running_loop().call_later(float(after), self._free.append, self)
         else:
             self._free.append(self)
 

@@ -30,7 +30,7 @@ class Case(NamedTuple):
     queue_ms: float
 
 
-CASES: Final = (Case("in threads", 64, 16, 12.0), Case("in the loop", 1, 60, 6.0))
+CASES: Final = (Case("in threads", 64, 16, 12.0), Case("in the loop", 1, 150, 5.0))
 
 
 class Found(NamedTuple):

@@ -178,7 +178,7 @@ class Overloaded(HoldfastError):
     code = "HF310"
     status = 503
     retry_s: int = 1
-    """When it is worth trying again (`Retry-After`); 0: never with this request."""
+    """Seconds until it is worth trying again (`Retry-After`); 0: never with this request."""
 
 
 class TooMany(Overloaded):

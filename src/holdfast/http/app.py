@@ -37,7 +37,7 @@ __all__ = ["LOOPBACK", "App"]
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 REST_S: Final = 0.75
-"""Who was told to come again in a second is not listened to before: else clients that don't care would cost what they ask."""
+"""Who was told to come again later is not listened to for so long: else clients that don't care would cost what they ask."""
 
 
 class _Pass(NamedTuple):
@@ -86,7 +86,7 @@ class App:
         self._pace = Pace()
         self._admission = admission or Admission()
         self._lane = lane or Lane()
-        self._shed: dict[str, Reply] = {}
+        self._shed: dict[tuple[str, int], Reply] = {}
         self._warming: set[asyncio.Task[None]] = set()
         self.draining = False
 
@@ -259,8 +259,9 @@ class App:
             bad = ServeError.unforeseen(bad)
         self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
         if type(bad) is Overloaded:  # who is in a hurry has a few of these ready
-            if (shed := self._shed.get(bad.what)) is None:
-                shed = self._shed[bad.what] = problem(bad)._replace(rest_s=REST_S)
+            self._admission.postpone(bad)
+            if (shed := self._shed.get((bad.what, bad.retry_s))) is None:
+                shed = self._shed[bad.what, bad.retry_s] = problem(bad)._replace(rest_s=REST_S)
             return shed
         return problem(bad, (("allow", bad.allowed),) if isinstance(bad, MethodNotAllowed) else ())
 

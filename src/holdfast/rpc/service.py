@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 
-from holdfast.errors import Forbidden, HoldfastError, MalformedRequest, NotFound, TooLate
+from holdfast.errors import Forbidden, HoldfastError, MalformedRequest, NotFound, Overloaded, TooLate
 from holdfast.predictions.log import Frame, framed
 from holdfast.rpc import messages
 from holdfast.rpc.codec import Infer
@@ -236,6 +236,8 @@ class Service:
     async def _refuse(self, bad: Exception, name: str, context: Any) -> bytes:
         """What was refused before the data plane saw it is counted here; unknown names are counted together."""
         known = foreseen(bad)
+        if type(known) is Overloaded:
+            self._admission.postpone(known)
         self._state.metrics.refused(name if name in self._plan.deployments else "", known.code)
         return await _abort(known, context)
 

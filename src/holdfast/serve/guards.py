@@ -145,6 +145,12 @@ class Admission:
         if self.load.late():
             raise Overloaded("too many requests at once", next_step="try again in a second")
 
+    def postpone(self, bad: Overloaded) -> None:
+        """Let it say when to come again: the later, the more are turned away."""
+        bad.retry_s = self.load.again()
+        if bad.retry_s > 1:
+            bad.next_step = f"try again in {bad.retry_s} seconds"
+
     def refresh(self) -> None:
         """Take over keys that were made or revoked; called several times a second."""
         if self._ring is not None and self._ring.refresh():

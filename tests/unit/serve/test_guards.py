@@ -211,6 +211,55 @@ def test_a_burst_is_taken_and_a_standing_queue_is_not():
     asyncio.run(ask())
 
 
+def test_the_more_are_turned_away_the_later_they_come_again():
+    clock = Steady()
+    load = Load(0.02, clock)
+
+    def told(each_second: int, seconds: int) -> list[int]:
+        """The last second's."""
+        for _ in range(seconds):
+            found = []
+            for _ in range(each_second):
+                clock.now += 1.0 / each_second
+                found.append(load.again())
+        return found
+
+    assert set(told(900, 3)) == {1}
+    told(2950, 1)
+    few = told(980, 5)  # of those, told to come again in three seconds on average, not all at once
+    assert set(few) == {1, 2, 3, 4, 5}
+    assert 2.9 < sum(few) / len(few) < 3.1
+    assert max(told(100_000, 10)) == 19
+    clock.now += 60.0
+    assert load.again() == 1
+
+
+def test_who_was_turned_away_and_comes_again_is_no_new_burst():
+    async def ask():
+        clock = Steady()
+        load = Load(0.02, clock)
+
+        async def tick(requests: int) -> int:
+            count = 0
+            for _ in range(requests):
+                if load.late():
+                    load.again()
+                else:
+                    count += 1
+                    clock.now += 1e-3
+            await asyncio.sleep(0)
+            return count
+
+        for _ in range(200):
+            await tick(3000)
+        clock.now += 1.5
+        assert await tick(3000) <= 11
+        clock.now += 60.0
+        assert 45 <= await tick(3000) <= 52
+
+    asyncio.run(ask())
+
+
 def test_a_deadline_counts_from_when_the_request_could_have_been_read():
     async def ask():
         clock = Steady()

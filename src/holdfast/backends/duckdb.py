@@ -12,7 +12,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +40,22 @@ class DuckTables:
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or min(os.cpu_count() or 1, 4)
         self._opening = threading.Lock()
+        self._root: duckdb.DuckDBPyConnection | None = None
 
-    @cached_property
-    def _root(self) -> duckdb.DuckDBPyConnection:
+    def close(self) -> None:
+        """Give back the memory that DuckDB keeps for the next time, up to 200 MB of it; whoever is at work goes on."""
         with self._opening:
-            db = duckdb.connect(
-                ":memory:", config={"threads": self._threads, "autoinstall_known_extensions": False, "TimeZone": "UTC"}
-            )
-            db.execute("SET enable_progress_bar = false")
-            return db
+            self._root = None  # it closes with the last of its cursors
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        with self._opening:
+            if self._root is None:
+                self._root = duckdb.connect(
+                    ":memory:",
+                    config={"threads": self._threads, "autoinstall_known_extensions": False, "TimeZone": "UTC"},
+                )
+                self._root.execute("SET enable_progress_bar = false")
+            return self._root.cursor()
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> Table:
         """The whole file, or some of its columns."""
@@ -102,7 +108,7 @@ class DuckTables:
 
     @contextlib.contextmanager
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        cursor = self._root.cursor()
+        cursor = self._open()
         try:
             yield cursor
         except (duckdb.InterruptException, RuntimeError) as bad:

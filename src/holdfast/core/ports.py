@@ -251,6 +251,10 @@ class Tables(Protocol):
         """DuckDB SQL, for looking into many Parquet files at once."""
         ...
 
+    def close(self) -> None:
+        """Give memory back; it may be used again, and whoever uses it now goes on."""
+        ...
+
 
 class Direct(Protocol):
     """Answers rows whose numbers stand in a matrix."""

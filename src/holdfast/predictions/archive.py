@@ -13,7 +13,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,37 +100,66 @@ def _forget_writers(database: Database, log: Path) -> None:
 
 
 def _write(log: Path, segment: wal.Segment, tables: Tables, recipes: Callable[[str], Recipe | None]) -> None:
-    groups: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
+    """A part of the segment at a time becomes columns, so that no more of its records are in memory."""
+    groups: dict[tuple[str, str], list[_Columns]] = defaultdict(list)
     offset = 0
     while (part := wal.read(segment, offset, complete=True)).end > offset:
         offset = part.end
+        records: dict[tuple[str, str], list[Prediction]] = defaultdict(list)
         for entry in part.entries:
             if isinstance(entry.record, Prediction) and entry.record.rows:
-                groups[entry.record.deployment, entry.record.release].append(entry.record)
-    for (deployment, release), records in groups.items():
-        what = recipes(release)
-        table = _table(records, what.contract.output.classes if what else ())
+                records[entry.record.deployment, entry.record.release].append(entry.record)
+        for name, found in records.items():
+            what = recipes(name[1])
+            groups[name].append(_columns(found, what.contract.output.classes if what else ()))
+    for (deployment, release), parts in groups.items():
+        table = _table(parts)
         months = _months(table["event_time"].astype(np.int64))
         for month in sorted(set(months.tolist())):
             chosen = months == month
-            name = f"{segment.writer}-{segment.number:08d}-{short(release)}.parquet"
-            tables.write(
-                log / deployment / "parquet" / f"month={month}" / name,
-                {column_name: values[chosen] for column_name, values in table.items()},
-            )
+            file = f"{segment.writer}-{segment.number:08d}-{short(release)}.parquet"
+            rows = table if chosen.all() else {name: values[chosen] for name, values in table.items()}
+            tables.write(log / deployment / "parquet" / f"month={month}" / file, rows)
 
 
 def _months(times: NDArray[np.int64]) -> NDArray[np.str_]:
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(str)
 
 
-def _table(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Values]:
-    """Records of one release as columns: ours, then the contract's fields, then the answers."""
+class _Columns(NamedTuple):
+    """Records of one release as columns."""
+
+    rows: int
+    ours: dict[str, Values]
+    inputs: dict[str, Values]
+    outputs: dict[str, Values]
+
+
+def _table(parts: Sequence[_Columns]) -> dict[str, Values]:
+    """All parts as one table: ours, then the contract's fields, then the answers. What a part does not have is missing."""
+    table = _stacked(parts, [part.ours for part in parts])
+    for name, values in _stacked(parts, [part.inputs for part in parts]).items():
+        table[_free(input_column(name), table)] = values
+    return table | _stacked(parts, [part.outputs for part in parts])
+
+
+def _stacked(parts: Sequence[_Columns], columns: Sequence[dict[str, Values]]) -> dict[str, Values]:
+    stacked: dict[str, Values] = {}
+    for name in dict.fromkeys(name for found in columns for name in found):
+        texts = any(found[name].dtype == object for found in columns if name in found)
+        missing = np.array(None if texts else np.nan)
+        stacked[name] = np.concatenate(
+            [found.get(name, np.repeat(missing, part.rows)) for part, found in zip(parts, columns, strict=True)]
+        )
+    return stacked
+
+
+def _columns(records: Sequence[Prediction], classes: Sequence[str]) -> _Columns:
     rows = np.array([record.rows for record in records])
     numbers = np.concatenate([np.arange(n) for n in rows])
     requests = _repeat([record.request for record in records], rows)
     keys = [key for record in records for key in (record.keys or [None] * record.rows)]
-    table: dict[str, Values] = {
+    ours: dict[str, Values] = {
         "prediction_id": _strings(map(prediction_id, requests.tolist(), numbers.tolist())),
         "request": requests,
         "row": numbers,
@@ -144,9 +173,7 @@ def _table(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, V
         "key_crc": np.array([key_crc(key) for key in keys], dtype=np.uint32),
         "client_id": _repeat([record.client_id for record in records], rows),
     }
-    for name, values in input_columns(records).items():
-        table[_free(input_column(name), table)] = values
-    return table | _outputs(records, classes)
+    return _Columns(int(rows.sum()), ours, input_columns(records), _outputs(records, classes))
 
 
 def _outputs(records: Sequence[Prediction], classes: Sequence[str]) -> dict[str, Values]:

@@ -1,7 +1,8 @@
 """Finding predictions again: by id, by key, or the newest, in Parquet and in what is still in the write-ahead log.
 
-An index in memory says where each request of the log's tail stands; it is rebuilt from the log after a restart and grows by
-reading what is new. Older predictions are found by DuckDB in the Parquet files. A row that stands in both is told once.
+An index in memory says where each request of the log's tail stands. It is made by reading the log, grows by reading what is
+new, and can be given up while nobody asks: it is large where traffic is heavy. Older predictions are found by DuckDB in the
+Parquet files. A row that stands in both is told once.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Predictions:
         """Close the files of the tail."""
         for path in list(self._files):
             os.close(self._files.pop(path))
+
+    def forget(self) -> None:
+        """Give up the index until the next `refresh`."""
+        for path in list(self._offsets):
+            self._drop(path)
 
     def refresh(self) -> set[str]:
         """Take in what is new in the log and let go what was archived; returns the new requests and keys."""
@@ -129,14 +135,16 @@ class Predictions:
         del self._offsets[path]
         if path in self._files:
             os.close(self._files.pop(path))
+        gone, touched = set[str](), set[tuple[str, str]]()
         for request, deployment, keys in self._inside.pop(path, ()):
             self._requests.pop(request, None)
-            for key in keys:
-                left = [other for other in self._keys[deployment, key] if other != request]
-                if left:
-                    self._keys[deployment, key] = left
-                else:
-                    del self._keys[deployment, key]
+            gone.add(request)
+            touched.update((deployment, key) for key in keys)
+        for key in touched:  # each list once: a key may have asked a hundred thousand times
+            if left := [request for request in self._keys[key] if request not in gone]:
+                self._keys[key] = left
+            else:
+                del self._keys[key]
 
     def _tail(self, deployment: str, request: str, only: Collection[int] | None = None) -> dict[str, Row] | None:
         """Rows (all, or only these) of a request that is not archived yet, by prediction id; None if it is not in the tail."""

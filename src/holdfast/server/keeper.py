@@ -41,7 +41,7 @@ from holdfast.server.child import address, assigned, control_host, listen, note,
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
-__all__ = ["Keeper", "Pass", "run_alone"]
+__all__ = ["Keeper", "Pass", "few_collections", "run_alone"]
 
 TIDY_S: Final = 600.0
 """Seconds between looks for predictions that are too old and files that are too small."""
@@ -109,14 +109,15 @@ class Keeper:
             )
             joined, clocks = self._join()
             changes = self._runner.look(clocks)
-            archive(
+            archived = archive(
                 workspace.database,
                 workspace.log,
                 workspace.tables,
                 self.recipe,
                 wanted=unsettled(lambda: fleets(workspace.run)),
             )
-            self._tidy(clocks)
+            if self._tidy(clocks) or archived:
+                workspace.tables.close()
         told = [change for change in changes if change.state != "updated"]
         for change in told:
             for send in workspace.alerts:
@@ -129,15 +130,22 @@ class Keeper:
         with self._workspace.database.begin() as stores:
             names = [deployment.name for deployment in stores.deployments.all()]
             clocks = {name: clock(stores, name, time.time_ns() // 1000) for name in names}
-            excluded = {name: fault_intervals(stores.alarms.find(name)) for name in names}
+            waiting = [name for name in names if stores.labels.waiting(name, 1)]
+            excluded = {name: fault_intervals(stores.alarms.find(name)) for name in waiting}
+        if not waiting:  # then nobody needs to know where each request stands
+            self.predictions.forget()
+            return {name: Joined() for name in names}, clocks
         fresh = self.predictions.refresh()
-        return {name: self._joiner.join(name, fresh=fresh, excluded=excluded[name]) for name in names}, clocks
+        joined = {name: self._joiner.join(name, fresh=fresh, excluded=excluded[name]) for name in waiting}
+        return {name: joined.get(name, Joined()) for name in names}, clocks
 
-    def _tidy(self, clocks: dict[str, int]) -> None:
+    def _tidy(self, clocks: dict[str, int]) -> bool:
+        """Whether it was time for it."""
         if time.monotonic() - self._tidied < TIDY_S:
-            return
+            return False
         self._tidied = time.monotonic()
         tidy(self._workspace.log, self._workspace.tables, clocks, days=self._workspace.settings.log.retention_days)
+        return True
 
 
 class _Loop(threading.Thread):
@@ -202,11 +210,15 @@ def main() -> None:
     _run(workspace, socket.socket(fileno=told.fd), told.inference, metrics)
 
 
+def few_collections() -> None:
+    """Decoded records are many and hold no cycles: garbage is looked for rarely."""
+    gc.set_threshold(50_000, 20, 50)
+
+
 def _run(workspace: Workspace, listener: socket.socket, inference: str, metrics: Metrics) -> None:
     import uvicorn
 
-    # Decoded records are many and hold no cycles: look for garbage rarely.
-    gc.set_threshold(50_000, 20, 50)
+    few_collections()
     keeper = Keeper(workspace)
     site = Site(
         database=workspace.database,

@@ -82,3 +82,14 @@ def test_clear_errors(tmp_path: Path):
     (tmp_path / "x.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidInput, match="no column 'c'"):
         tables.read(tmp_path / "x.csv", ["c"])
+
+
+def test_memory_is_given_back_under_a_running_query(tmp_path: Path):
+    tables, path = DuckTables(threads=1), tmp_path / "a.parquet"
+    tables.write(path, {"x": np.arange(10.0)})
+    parts = tables.batches(path, 5)
+    assert next(parts)["x"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    tables.close()
+    tables.close()
+    assert next(parts)["x"].tolist() == [5.0, 6.0, 7.0, 8.0, 9.0]
+    assert tables.count(path) == 10

@@ -203,12 +203,11 @@ class Counts:
         """Return a compact form: the narrowest integers that hold the largest count, in name order."""
         names = sorted(self.columns)
         vectors = [self.columns[name] for name in names]
-        top = max((int(vector.max(initial=0)) for vector in vectors), default=0)
-        low = min((int(vector.min(initial=0)) for vector in vectors), default=0)  # below 0: a correction takes away
+        sizes = [[name, len(vector)] for name, vector in zip(names, vectors, strict=True)]
+        body = np.concatenate([np.zeros(0, np.int64), *vectors])
+        top, low = int(body.max(initial=0)), int(body.min(initial=0))  # below 0: a correction takes away
         narrow = np.result_type(np.min_scalar_type(top), np.min_scalar_type(low))
-        sizes = [[name, len(self.columns[name])] for name in names]
-        body = np.concatenate([np.zeros(0, narrow), *(self.columns[name].astype(narrow) for name in names)])
-        return pack({"rows": self.rows, "columns": sizes}, {"counts": body})
+        return pack({"rows": self.rows, "columns": sizes}, {"counts": body.astype(narrow)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

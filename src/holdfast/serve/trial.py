@@ -8,8 +8,8 @@ Two questions, each answered by measurement on this machine, as both depend on i
   even one answer in twenty differently, 64 rows would show it with 96 %, and in practice it is most of them. The answers must
   differ among themselves: equal ones (a saturated classifier) would prove nothing.
 
-Rows are made from the request at hand and from the contract's ranges and categories. The work rests three times as long as it
-runs, as it takes place beside the traffic.
+Rows are made from the request at hand and from the contract's ranges and categories. The work rests as long as it runs,
+as it takes place beside the traffic.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOO_LONG_S: Final = 50e-3
 LONGEST_S: Final = 10e-3
 LONGEST: Final = 4.0
 """A joined run may take 10 ms, or four times as long as a single one."""
-RESTS: Final = 3.0
+RESTS: Final = 1.0
 MISSING: Final = 0.05
 
 

@@ -125,7 +125,7 @@ async def _story(server: Server, kills: int) -> tuple[Load, set[str], int, int]:
     return load, acknowledged, wrong, int(metrics)
 
 
-def logged(home: Workspace) -> list[str]:
+def logged(home: Workspace, deployment: str = "town") -> list[str]:
     """Prediction ids of everything in the log of a server that has ended, archived or not."""
     waiting: list[str] = []
     for segment in segments(home.log):
@@ -135,7 +135,7 @@ def logged(home: Workspace) -> list[str]:
             records = [entry.record for entry in part.entries if isinstance(entry.record, Prediction)]
             waiting += [f"{record.request}-{row}" for record in records for row in range(record.rows)]
     archived = [
-        i for path in files(home.log, "town") for i in home.tables.read(path, ["prediction_id"])["prediction_id"]
+        i for path in files(home.log, deployment) for i in home.tables.read(path, ["prediction_id"])["prediction_id"]
     ]
     return [*archived, *waiting]
 

@@ -1,7 +1,9 @@
 """Small versions of `make torture`, against real servers: what holds for a thousand kills and swaps holds for a few."""
 
 import pytest
-from bench.torture import kill, many, soak, swap
+from bench.serve.questions import Question
+from bench.torture import kill, many, soak, swap, workers
+from tests.faults.town import town
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -29,3 +31,11 @@ def test_two_workers_counts_are_the_clients(workspace):
     found = soak.torture(workspace, 0.05)
     assert found.metrics == found.logged == found.answers > 0, found
     assert found.failed == found.lost == 0, found
+
+
+def test_what_two_workers_count_is_what_a_quick_client_heard(workspace):
+    headers, body = {"Content-Type": "application/json"}, b'{"instances": [{"area": 2.0}]}'
+    question = Question("POST", "/v1/models/town:predict", headers, body, (b'"prediction":7.0',))
+    found = workers.torture(town(workspace), question, 2, 0.4, "town")
+    assert found.exact, found
+    assert found.heard > 64, found

@@ -2,10 +2,11 @@
 
 Two questions, each answered by measurement on this machine, as both depend on its processor:
 
-- *Does it pay?* Time of one run of n rows against n runs of one row, in processor time.
+- *Does it pay?* Time of one run of n rows against n runs of one row: processor time of the thread that asks, since others run,
+  too.
 - *Is it the same?* A matrix product may add in another order when it has more rows, and then the last bits differ. So rows are
   answered one by one and in runs of every size up to the largest, and all answers must be equal byte by byte. If a size rounded
-  even one answer in twenty differently, 64 rows would show it with 96 %, and in practice it is most of them. The answers must
+  even one answer in twenty differently, 64 rows would show it with 96 %, and in practice it is a quarter and more. The answers must
   differ among themselves: equal ones (a saturated classifier) would prove nothing.
 
 Rows are made from the request at hand and from the contract's ranges and categories. The work rests as long as it runs,
@@ -83,15 +84,15 @@ def tried(
         most: rows of a joined run, at most.
         stop: ends the trial early.
     """
-    rows = like(contract, names, seen, np.random.default_rng(0))
     runs = _Runs(direct, stop)
     try:
+        rows = like(contract, names, seen, np.random.default_rng(0))
         alone_s = min(runs.seconds(rows, row, 1) for row in range(2 * ROUNDS))
         if alone_s > TOO_LONG_S:
             return Trial()
         size, longest_s = _worth(runs, rows, alone_s, min(most, ROWS // 2))
         return Trial(size, alone_s, longest_s) if size > 1 and _same(runs, rows, size) else Trial()
-    except HoldfastError:  # it cannot take several rows, or none like these
+    except (HoldfastError, OverflowError):  # it cannot take several rows, or there are none like these
         return Trial()
     except _Stopped:
         return None

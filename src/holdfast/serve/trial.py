@@ -6,8 +6,8 @@ Two questions, each answered by measurement on this machine, as both depend on i
   too.
 - *Is it the same?* A matrix product may add in another order when it has more rows, and then the last bits differ. So rows are
   answered one by one and in runs of every size up to the largest, and all answers must be equal byte by byte. If a size rounded
-  even one answer in twenty differently, 64 rows would show it with 96 %, and in practice it is a quarter and more. The answers must
-  differ among themselves: equal ones (a saturated classifier) would prove nothing.
+  even one answer in twenty differently, 64 rows would show it with 96 %; in practice it is one in four and more. The answers
+  must differ among themselves: equal ones (a saturated classifier) would prove nothing.
 
 Rows are made from the request at hand and from the contract's ranges and categories. The work rests as long as it runs,
 as it takes place beside the traffic.

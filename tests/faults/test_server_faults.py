@@ -1,5 +1,6 @@
 """A real server through the worst: kill -9, Ctrl-C, a port in use, a log that can't be written."""
 
+import os
 import shutil
 import signal
 import socket
@@ -133,6 +134,25 @@ def test_a_port_in_use_is_told_at_once(workspace: Path, serve):
     assert done.returncode == 1
     assert f"inference port {port}" in done.stderr
     assert "next:" in done.stderr
+
+
+def test_a_server_whose_workers_end_at_once_says_why_and_what_to_do(workspace: Path):
+    home = town(workspace)
+    (broken := home.folder / "broken").mkdir()
+    (broken / "uvloop.py").write_text("raise ImportError('not made for this machine')")
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", "-w", str(home.folder), "serve", "--port", "0", "--control-port", "0"],
+        env={**os.environ, "PYTHONPATH": str(broken)},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("Traceback") == 5
+    assert done.stderr.count("w0 ended (exit 1); starting it again") == 4
+    told = done.stderr.splitlines()[-2:]
+    assert told[0].endswith("w0 ended 5 times at its start (exit 1): ImportError: not made for this machine")
+    assert told[1].startswith("  next: mend that")
 
 
 def test_what_cannot_be_logged_is_not_answered(workspace: Path, serve):

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 
@@ -21,6 +21,7 @@ from holdfast.workspace import Workspace
 __all__ = [
     "LOOPBACK",
     "Assignment",
+    "Said",
     "address",
     "assigned",
     "control_host",
@@ -32,6 +33,8 @@ __all__ = [
 ]
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+NEXT: Final = "next:"
+LONGEST: Final = 500
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +60,40 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
         return Workspace(Path(self.folder), self.settings)
 
 
-def start(module: str, assignment: Assignment) -> subprocess.Popen[bytes]:
+class Said:
+    """Passes on what a child says on stderr, as it comes, and keeps its last words: they tell why it ended."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._last, self._next = "", ""
+        self._thread = threading.Thread(target=self._listen, daemon=True, name="said")
+        self._thread.start()
+
+    def last(self) -> tuple[str, str]:
+        """Of a child that has ended: its last line, and what it said to do next."""
+        self._thread.join(1.0)  # longer only if it left a child of its own
+        return self._last, self._next
+
+    def _listen(self) -> None:
+        with self._stream:
+            for line in self._stream:
+                text = line.decode(errors="replace")
+                with contextlib.suppress(OSError, ValueError):  # nobody hears us: the child must not wait for that
+                    sys.stderr.write(text)
+                    sys.stderr.flush()
+                text = text.strip()
+                if text.startswith(NEXT):
+                    self._next = text.removeprefix(NEXT).strip()
+                elif text:
+                    self._last, self._next = text[:LONGEST], ""
+
+
+def start(module: str, assignment: Assignment, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """A child in a session of its own, so that Ctrl-C reaches the supervisor alone; its stdin closes when we die."""
     return subprocess.Popen(
         [sys.executable, "-m", module, msgspec.json.encode(assignment).decode()],
         stdin=subprocess.PIPE,
+        stderr=stderr,
         pass_fds=[assignment.fd],
         start_new_session=True,
     )
@@ -79,6 +111,7 @@ def on_orphaned(then: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             while os.read(0, 1024):
                 pass
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # whom we told what was wrong is gone, too
         then()
 
     threading.Thread(target=wait, daemon=True, name="orphaned").start()

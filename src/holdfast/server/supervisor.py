@@ -24,7 +24,7 @@ from holdfast.decide.publish import publish
 from holdfast.errors import ServeError
 from holdfast.rpc.port import require
 from holdfast.server.access import certificate
-from holdfast.server.child import LOOPBACK, Assignment, address, control_host, listen, note, reserve, start
+from holdfast.server.child import LOOPBACK, Assignment, Said, address, control_host, listen, note, reserve, start
 from holdfast.server.fleet import Fleet
 from holdfast.workspace import Workspace
 
@@ -109,10 +109,13 @@ class _Child:
         self._early_deaths = 0
         self._started = 0.0
         self.process: subprocess.Popen[bytes] | None = None
+        self._said: Said | None = None
 
     def start(self) -> None:
         self._started = time.monotonic()
-        self.process = start(self._module, self._assignment)
+        self.process = start(self._module, self._assignment, stderr=subprocess.PIPE)
+        assert self.process.stderr is not None
+        self._said = Said(self.process.stderr)
 
     def revive(self) -> bool:
         """Start it again if it died; ServeError if it dies again and again at its start."""
@@ -121,11 +124,20 @@ class _Child:
         lived = self.ready() or time.monotonic() - self._started > READY_S
         self._early_deaths = 0 if lived else self._early_deaths + 1
         if self._early_deaths >= HOPELESS:
-            raise ServeError(f"{self.name} ends as soon as it starts", "", "see its message above")
+            raise self._hopeless()
         sys.stderr.write(f"{self.name} ended ({_how(self.process.returncode)}); starting it again\n")
         self.close()
         self.start()
         return True
+
+    def _hopeless(self) -> ServeError:
+        assert self.process is not None
+        assert self._said is not None
+        why, next_step = self._said.last()
+        return ServeError(
+            f"{self.name} ended {HOPELESS} times at its start ({_how(self.process.returncode)}): {why or 'it said nothing'}",
+            next_step=next_step or "mend that, then start the server again; all that it said stands above",
+        )
 
     def ready(self) -> bool:
         """Whether the process has said that it works; a killed one has said so too."""
@@ -135,6 +147,8 @@ class _Child:
         """Let the process know, if it lives, that nobody waits for it."""
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+            assert self._said is not None
+            self._said.last()  # is passed on before anything else is said
             self._report(self.process.pid).unlink(missing_ok=True)  # a killed one left it
 
     def _report(self, pid: int) -> Path:

@@ -43,7 +43,7 @@ from holdfast.serve.plan import NOTHING, LoadedPlan, LoadedRelease, load, open_l
 from holdfast.serve.records import hash_key
 from holdfast.serve.shelf import Shelf, ShelfState
 from holdfast.server.access import admission, certificate, host_names, tls_files
-from holdfast.server.child import Assignment, assigned, on_orphaned
+from holdfast.server.child import NEXT, Assignment, assigned, on_orphaned
 from holdfast.server.fleet import Fleet
 from holdfast.server.follow import Follower
 from holdfast.server.intake import Intake
@@ -275,6 +275,8 @@ def main() -> None:
         uvloop.run(_serve(assigned()))
     except HoldfastError as bad:
         sys.stderr.write(f"error[{bad.code}]: {bad}\n")
+        if bad.next_step:
+            sys.stderr.write(f"  {NEXT} {bad.next_step}\n")
         sys.exit(bad.exit_code)
 
 

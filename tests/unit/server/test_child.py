@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ServeError, UsageError
-from holdfast.server.child import address, listen, note, reserve
+from holdfast.server.child import Said, address, listen, note, reserve
 
 
 def test_a_port_in_use_is_named():
@@ -76,3 +76,25 @@ def test_socket_is_ipv6_aware():
     else:
         with listener:
             assert address(listener).startswith("http://[::1]:")
+
+
+@pytest.mark.parametrize(
+    ("says", "last"),
+    [
+        (
+            "error[HF520]: no release at ab12, here\\n  next: holdfast list\\n",
+            ("error[HF520]: no release at ab12, here", "holdfast list"),
+        ),
+        ("Traceback:\\n  next: not yet\\nImportError: no numpy\\n\\n", ("ImportError: no numpy", "")),
+        ("cut \\xff off", ("cut \ufffd off", "")),
+        ("", ("", "")),
+    ],
+)
+def test_the_last_words_of_a_child_are_kept_and_all_is_passed_on(says, last, capsys):
+    code = f"import sys; sys.stderr.buffer.write(b'{says}')"
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
+    said = Said(child.stderr)
+    assert said.last() == last
+    assert child.wait(10) == 0
+    heard = capsys.readouterr().err
+    assert all(words in heard for words in last)

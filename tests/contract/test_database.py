@@ -181,3 +181,52 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     (tmp_path / "state.db").write_bytes(b"not a database at all, but long enough to be read as a header..." * 20)
     with pytest.raises(WorkspaceError, match="cannot be used"):
         SqlDatabase(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_who_reads_waits_for_nobody_and_sees_what_is_committed(tmp_path):
+    one, other = (SqlDatabase(f"sqlite:///{tmp_path / 'state.db'}") for _ in range(2))
+    with one.begin() as writing:
+        writing.cursors.set("c", 1)
+        with other.read() as reading:
+            assert reading.cursors.get("c") == 0
+    with other.read() as reading:
+        assert reading.cursors.get("c") == 1
+        with one.begin(durable=False) as writing:
+            writing.cursors.set("c", 2)
+        assert reading.cursors.get("c") == 1, "what was there when it first looked"
+    one.sync()
+    with other.read() as reading:
+        assert reading.cursors.get("c") == 2
+    one.close()
+    other.close()
+
+
+def test_who_writes_gets_in_between_the_transactions_of_a_busy_one(tmp_path, monkeypatch):
+    busy, other = (SqlDatabase(f"sqlite:///{tmp_path / 'state.db'}") for _ in range(2))
+    over = threading.Event()
+
+    def keep_writing():
+        while not over.is_set():
+            with busy.begin(durable=False) as stores:
+                stores.cursors.set("busy", stores.cursors.get("busy") + 1)
+                over.wait(0.05)
+            over.wait(0.02)
+
+    thread = threading.Thread(target=keep_writing)
+    thread.start()
+    for n in range(5):
+        with other.begin() as stores:
+            stores.cursors.set("other", n)
+    over.set()
+    thread.join()
+    with other.read() as stores:
+        assert stores.cursors.get("other") == 4
+        assert stores.cursors.get("busy") < 100, "not starved"
+
+    monkeypatch.setattr("holdfast.backends.sql.database.BUSY_SECONDS", 0.05)
+    with busy.begin(), pytest.raises(WorkspaceError, match="locked"), other.begin():
+        pass
+    with other.begin() as stores:
+        assert stores.cursors.get("other") == 4
+    busy.close()
+    other.close()

@@ -1,6 +1,7 @@
 """Laws of the prediction log, over random traffic, splits, tears and crashes."""
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.predictions.records import CONTRACT, HOUR, RELEASE, T0, prediction, profile
 
 from holdfast.backends.duckdb import DuckTables
+from holdfast.backends.sql import SqlDatabase
 from holdfast.core.prediction import Label
 from holdfast.core.profile import WindowRule
 from holdfast.predictions.archive import archive, files
@@ -111,14 +113,51 @@ class Dying:
 
     def __init__(self, database, at: int):
         self.database, self.left = database, at
+        self.read, self.sync = database.read, database.sync
 
     @contextmanager
-    def begin(self):
-        with self.database.begin() as stores:
+    def begin(self, *, durable=True):
+        with self.database.begin(durable=durable) as stores:
             yield stores
             self.left -= 1
             if self.left == 0:
                 raise Crash
+
+
+class Disk(SqlDatabase):
+    """A database of which a power cut leaves what was there when it was last brought to the disk."""
+
+    def __init__(self, home: Path):
+        self.file, self.left = home / "state.db", home / "left.db"
+        super().__init__(f"sqlite:///{self.file}")
+        self.sync()
+
+    def sync(self):
+        super().sync()
+        with sqlite3.connect(self.file) as now, sqlite3.connect(self.left) as left:
+            now.backup(left)
+
+
+@given(drawn=requests, data=st.data())
+@settings(max_examples=12, deadline=None)
+def test_a_power_cut_loses_and_doubles_nothing(drawn, data):
+    with folder() as log:
+        (log / "disk").mkdir()
+        database, tables = Disk(log / "disk"), DuckTables(threads=1)
+        records = [make(d) for d in drawn]
+        for i, record in enumerate(records):
+            writer = Writer(log, f"w{i:03}", segment_bytes=1)
+            writer.append([encode(record)])
+            writer.close()
+            if data.draw(st.booleans()):
+                count(database, log, {RELEASE: TIMED}.get, lateness_share=0.04)
+            if data.draw(st.booleans()):
+                archive(database, log, tables, {RELEASE: TIMED}.get)
+        database.close()
+        after = SqlDatabase(f"sqlite:///{database.left}")
+        count(after, log, {RELEASE: TIMED}.get, lateness_share=0.04)
+        assert sum(window.rows for window in windows_of(after)) == sum(record.rows for record in records)
+        after.close()
 
 
 class DyingTables(DuckTables):

@@ -219,8 +219,19 @@ class Stores(Protocol):
 class Database(Protocol):
     """Where state lives."""
 
-    def begin(self) -> AbstractContextManager[Stores]:
-        """One transaction: commits at the end of the block, rolls back on an exception."""
+    def begin(self, *, durable: bool = True) -> AbstractContextManager[Stores]:
+        """One transaction: commits at the end of the block, rolls back on an exception.
+
+        What was committed survives a killed process; if `durable`, a power cut too, with all that was committed before.
+        """
+        ...
+
+    def read(self) -> AbstractContextManager[Stores]:
+        """What is committed when the block first looks, unchanged until its end; waits for nobody. Nothing is written."""
+        ...
+
+    def sync(self) -> None:
+        """All that was committed survives a power cut when this returns."""
         ...
 
 

@@ -1,12 +1,14 @@
 """One look: judge every window that has become complete, open alarms, and keep the open ones up to date.
 
 Everything happens in one database transaction with the progress it makes, so that a killed keeper neither judges a window
-twice nor forgets an alarm. Time is the deployment clock, handed in; the wall clock is never asked.
+twice nor forgets an alarm. Many windows take several transactions, so that nobody waits long to begin his own. Time is the
+deployment clock, handed in; the wall clock is never asked.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["Runner"]
 
 YEAR = 365.25 * DAY
+STEPS = 64
+"""Windows that are judged in one transaction."""
+GAP_S = 0.005
+"""Between two transactions; longer than others wait between looks whether it is their turn."""
 
 
 class Runner:
@@ -41,23 +47,42 @@ class Runner:
         self._per_year = per_year
         self._lateness = lateness
         self._watches: dict[tuple[str, str], tuple[bytes | None, Watch]] = {}
+        self._rest: dict[tuple[str, str], tuple[bytes, list[Step]]] = {}
+        """Windows of this look that are still to be judged, and the progress that they follow."""
 
     def look(self, clocks: Mapping[str, int]) -> list[AlarmChange]:
         """Look once at every deployment that has a clock (microseconds UTC on the deployment clock)."""
         changes: list[AlarmChange] = []
-        with self._database.begin() as stores:
-            for deployment in stores.deployments.all():
-                if deployment.name in clocks:
-                    changes += self._look_at(stores, deployment, clocks[deployment.name])
+        self._rest.clear()
+        with self._database.read() as stores:
+            names = [deployment.name for deployment in stores.deployments.all() if deployment.name in clocks]
+        while names:
+            room = STEPS
+            with self._database.begin(durable=False) as stores:
+                standing = {deployment.name: deployment for deployment in stores.deployments.all()}
+                while names and room:
+                    if deployment := standing.get(names[0]):
+                        found, judged = self._look_at(stores, deployment, clocks[names[0]], room)
+                        changes += found
+                        room -= judged
+                    if room:
+                        names.pop(0)
+            if names:
+                time.sleep(GAP_S)
         return changes
 
-    def _look_at(self, stores: Stores, deployment: Deployment, clock: int) -> list[AlarmChange]:
+    def _look_at(self, stores: Stores, deployment: Deployment, clock: int, room: int) -> tuple[list[AlarmChange], int]:
+        """What changed, and how many windows were judged: at most `room`, the others are left for the next time."""
         changes = close_superseded(stores, deployment, clock)
-        stored = stores.monitors.load(deployment.name, deployment.live)
+        name = (deployment.name, deployment.live)
+        stored = stores.monitors.load(*name)
         look = Look(stores, deployment, self._watch(deployment, stored), clock)
-        steps = self._steps(look)
+        before, steps = self._rest.pop(name, (None, []))
+        if not steps or before != stored:
+            steps = self._steps(look)
+        steps, rest = steps[:room], steps[room:]
         if not steps:
-            return changes
+            return changes, 0
         half = look.watch.profile.rule.length_us // 2
         opened: set[str] = set()
         for i, step in enumerate(steps):
@@ -71,9 +96,10 @@ class Runner:
                 ]
                 opened -= {change.alarm.id for change in followed}
         saved = msgspec.msgpack.encode(look.watch.progress)
-        stores.monitors.save(deployment.name, deployment.live, saved)
-        self._watches[deployment.name, deployment.live] = (saved, look.watch)
-        return changes
+        stores.monitors.save(*name, saved)
+        self._watches[name] = (saved, look.watch)
+        self._rest[name] = (saved, rest)
+        return changes, len(steps)
 
     def _watch(self, deployment: Deployment, stored: bytes | None) -> Watch:
         """The watch of the last look, unless somebody else (a rollback, another keeper) has moved the progress since."""

@@ -74,6 +74,7 @@ def archive(
         with wal.finished(segment) as complete:
             if complete and _counted(database, segment) and not wanted(segment):
                 _write(log, segment, tables, recipes)
+                database.sync()  # what was counted of it
                 segment.path.unlink()
                 done += 1
         with contextlib.suppress(OSError):  # not empty, or already gone
@@ -88,14 +89,16 @@ def files(log: Path, deployment: str) -> list[Path]:
 
 
 def _counted(database: Database, segment: wal.Segment) -> bool:
-    with database.begin() as stores:
+    with database.read() as stores:
         return position(stores, segment.writer) >= (segment.number, segment.path.stat().st_size)
 
 
 def _forget_writers(database: Database, log: Path) -> None:
-    with database.begin() as stores:
-        for name in stores.cursors.all("log/"):
-            if not (log / wal.WAL / name.removeprefix("log/")).exists():
+    with database.read() as stores:
+        gone = [n for n in stores.cursors.all("log/") if not (log / wal.WAL / n.removeprefix("log/")).exists()]
+    if gone:
+        with database.begin(durable=False) as stores:
+            for name in gone:
                 stores.cursors.delete(name)
 
 
@@ -170,7 +173,7 @@ def _columns(records: Sequence[Prediction], classes: Sequence[str]) -> _Columns:
         "track": _repeat([record.track for record in records], rows),
         "latency_us": np.repeat([record.latency_us for record in records], rows),
         "key": _strings(keys),
-        "key_crc": np.array([key_crc(key) for key in keys], dtype=np.uint32),
+        "key_crc": np.array([key_crc(key) for key in keys], dtype=np.int64),
         "client_id": _repeat([record.client_id for record in records], rows),
     }
     return _Columns(int(rows.sum()), ours, input_columns(records), _outputs(records, classes))

@@ -2,7 +2,8 @@
 
 A cursor per writer says how far its log has been counted. It moves in the same database transaction that adds the counts, so
 a crash leaves both or neither, and the counts equal a recount from the log bit for bit. Labels that came in by the
-inference port stand in the log too and are stored in that same transaction.
+inference port stand in the log too and are stored in that same transaction. A power cut may take the last transactions, as
+long as their log is there: `archive` has them brought to the disk before it removes any of it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ __all__ = ["Counted", "clock", "count", "lease", "position"]
 
 _SHIFT: Final = 40  # a cursor is one integer: segment number, then the offset in it
 STEP: Final = 4 << 20
-"""Bytes of log per transaction, so that none is long."""
+"""Bytes of log per transaction."""
 SAME_CLOCK: Final = 60_000_000
 """Microseconds by which the deployment clock of live traffic may differ from the wall clock."""
 
@@ -83,17 +84,21 @@ def count(database: Database, log: Path, recipes: Callable[[str], Recipe | None]
     """
     told = Counted()
     while True:
-        with database.begin() as stores:
+        with database.read() as stores:
             cursors = stores.cursors.all("log/")
+            seen = stores.cursors.all("rows/")
         parts, moved = _new(log, cursors)
         if not moved:
             return told
-        with database.begin() as stores:
+        step = _counted(parts, seen, recipes, lateness_share)
+        with database.begin(durable=False) as stores:
             if stores.cursors.all("log/") != cursors:
                 continue  # another keeper was faster; nothing of ours is in yet
             for name, value in moved.items():
                 stores.cursors.set(name, value)
-            _store(stores, parts, recipes, lateness_share, told)
+            _store(stores, step)
+        for field in msgspec.structs.fields(told):
+            setattr(told, field.name, getattr(told, field.name) + getattr(step.told, field.name))
 
 
 def position(stores: Stores, writer: str) -> tuple[int, int]:
@@ -148,30 +153,33 @@ def _size(segment: wal.Segment) -> int:
         return 0
 
 
-def _store(
-    stores: Stores,
-    parts: list[wal.Part],
-    recipes: Callable[[str], Recipe | None],
-    lateness_share: float,
-    told: Counted,
-) -> None:
-    told.damaged += (damaged := sum(part.damaged for part in parts))
-    if damaged:
-        stores.cursors.set("damaged", stores.cursors.get("damaged") + damaged)
+class _Step(msgspec.Struct):
+    """What a step found, ready to be stored: counting takes a while, and the database is not held meanwhile."""
+
+    told: Counted
+    labels: list[Labelled] = []
+    last: dict[str, Prediction | Tally] = {}
+    """By deployment. They alone move the clock: a label may come before a replay has begun."""
+    windows: list[list[Window]] = []
+    seen: dict[str, int] = {}
+    """Cursors of rows."""
+
+
+def _counted(
+    parts: list[wal.Part], seen: dict[str, int], recipes: Callable[[str], Recipe | None], lateness_share: float
+) -> _Step:
+    step = _Step(Counted(damaged=sum(part.damaged for part in parts)))
     # Each writer's own order is kept, so a recount numbers count windows the same.
     records = heapq.merge(*([e.record for e in part.entries] for part in parts), key=lambda record: record.received)
     groups: dict[tuple[str, str], list[Prediction | Tally | Refusal]] = defaultdict(list)
-    last: dict[str, Prediction | Tally] = {}  # they alone move the clock: a label may come before a replay has begun
     for record in records:
         if isinstance(record, Prediction | Tally):
-            last[record.deployment] = record
+            step.last[record.deployment] = record
         if isinstance(record, Labelled):
-            stores.labels.add(record.deployment, record.labels, received=record.received, clock=record.clock)
-            told.labels += len(record.labels)
+            step.labels.append(record)
         else:
             groups[record.deployment, record.release].append(record)
-    for record in last.values():
-        _set_clock(stores, record)
+    told = step.told
     for (deployment, release), found in groups.items():
         rows = sum(record.rows for record in found if not isinstance(record, Refusal))
         told.rows += rows
@@ -183,10 +191,23 @@ def _store(
         known = [record for record in found if not isinstance(record, Tally) or fits(what, record)]
         told.unknown += sum(record.rows for record in found) - sum(record.rows for record in known)
         name = f"rows/{deployment}/{release}"
-        before = stores.cursors.get(name)
-        windows, after = cut(what, known, seen=before, lateness_share=lateness_share)
-        stores.windows.add(_merged(windows))
-        stores.cursors.set(name, after)
+        windows, step.seen[name] = cut(what, known, seen=seen.get(name, 0), lateness_share=lateness_share)
+        step.windows.append(_merged(windows))
+    told.labels = sum(len(record.labels) for record in step.labels)
+    return step
+
+
+def _store(stores: Stores, step: _Step) -> None:
+    if step.told.damaged:
+        stores.cursors.set("damaged", stores.cursors.get("damaged") + step.told.damaged)
+    for record in step.labels:
+        stores.labels.add(record.deployment, record.labels, received=record.received, clock=record.clock)
+    for last in step.last.values():
+        _set_clock(stores, last)
+    for windows in step.windows:
+        stores.windows.add(windows)
+    for name, value in step.seen.items():
+        stores.cursors.set(name, value)
 
 
 def _set_clock(stores: Stores, record: Prediction | Tally) -> None:

@@ -114,7 +114,7 @@ class Joiner:
         again = [label for name in [n for n in unmatched if n in fresh] for label in unmatched.pop(name)]
         self._batch(deployment, sorted(again, key=lambda label: label.id), excluded, told)
         while True:
-            with self._database.begin() as stores:
+            with self._database.read() as stores:
                 labels = stores.labels.waiting(deployment, BATCH, self._after[deployment])
             if not labels:
                 break
@@ -131,7 +131,7 @@ class Joiner:
         found = _find(self._predictions, deployment, labels)
         joined = [label for label in labels if found[label.id]]
         if joined:
-            with self._database.begin() as stores:
+            with self._database.begin(durable=False) as stores:
                 self._enter(stores, deployment, joined, found, excluded)
                 stores.labels.mark_joined([label.id for label in joined])
         for label in labels:
@@ -182,7 +182,7 @@ def training_rows(
     excluded: Sequence[Interval] = (),
 ) -> dict[str, NDArray[Any]]:
     """The labelled log as one table, by event time: the contract's fields, the label, `event_time`, `release`."""
-    with database.begin() as stores:
+    with database.read() as stores:
         labels = stores.labels.latest(deployment)
     found = _find(predictions, deployment, labels)
     rows: dict[str, tuple[Row, Any]] = {}

@@ -127,7 +127,7 @@ class Keeper:
 
     def _join(self) -> tuple[dict[str, Joined], dict[str, int]]:
         """Labels of every deployment, and the deployments' clocks."""
-        with self._workspace.database.begin() as stores:
+        with self._workspace.database.read() as stores:
             names = [deployment.name for deployment in stores.deployments.all()]
             clocks = {name: clock(stores, name, time.time_ns() // 1000) for name in names}
             waiting = [name for name in names if stores.labels.waiting(name, 1)]

@@ -1,12 +1,14 @@
 """State in SQLite (WAL) or Postgres through SQLAlchemy Core, one transaction at a time.
 
-SQLite begins its transactions IMMEDIATE: two processes never both read and then both write, so counts are added exactly once.
+SQLite begins writing transactions IMMEDIATE: two processes never both read and then both write, so counts are added once.
 Transactions are short; nobody holds the workspace. A database from a newer Holdfast is refused, an older one is migrated.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -21,7 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["SqlDatabase", "SqlStores"]
 
 BUSY_SECONDS = 30.0
+LOOK_SECONDS = 0.002
+"""Between looks whether another's transaction is over."""
+SYNCED = "synced"
 MEMORY = "sqlite://"
+
+
+class _How(NamedTuple):
+    """How a transaction begins and ends in SQLite."""
+
+    synchronous: str = ""
+
+
+READ, WRITE, WRITE_SOON = _How(), _How("FULL"), _How("NORMAL")
 
 
 class SqlStores(NamedTuple):
@@ -48,9 +62,25 @@ class SqlDatabase:
         self._check_version()
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[SqlStores]:
+    def begin(self, *, durable: bool = True) -> Iterator[SqlStores]:
         """One transaction over all stores."""
-        with self._engine.begin() as connection:
+        with self._transaction(WRITE if durable else WRITE_SOON) as stores:
+            yield stores
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[SqlStores]:
+        """What is committed now, while others write."""
+        with self._transaction(READ) as stores:
+            yield stores
+
+    def sync(self) -> None:
+        """A durable commit brings all before it to the disk, if it writes anything."""
+        with self.begin() as stores:
+            stores.cursors.set(SYNCED, stores.cursors.get(SYNCED) + 1)
+
+    @contextlib.contextmanager
+    def _transaction(self, how: _How) -> Iterator[SqlStores]:
+        with self._engine.connect().execution_options(holdfast=how) as connection, connection.begin():
             yield SqlStores(
                 Deployments(connection),
                 Windows(connection),
@@ -113,12 +143,39 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute(
-        "PRAGMA synchronous=FULL"
-    )  # a log segment is removed once its counts are committed: on the disk, then
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    how = connection.get_execution_options().get("holdfast", WRITE)
+    if how is READ:
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA synchronous={how.synchronous}")
+    # SQLite itself looks ever more rarely, and may miss every gap between the transactions of a busy keeper.
+    raw, end = connection.connection.driver_connection, time.monotonic() + BUSY_SECONDS
+    assert raw is not None
+    raw.execute("PRAGMA busy_timeout=0")
+    try:
+        while not _begun(raw):
+            if time.monotonic() > end:
+                raise WorkspaceError(
+                    f"the workspace database has been locked for {BUSY_SECONDS:.0f} s",
+                    str(connection.engine.url.database),
+                    "end the program that holds it",
+                )
+            time.sleep(LOOK_SECONDS)
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
+
+
+def _begun(connection: sqlite3.Connection) -> bool:
+    """False while another writes."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as bad:
+        if bad.sqlite_errorname != "SQLITE_BUSY":
+            raise
+        return False
+    return True

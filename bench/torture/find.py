@@ -100,7 +100,7 @@ def archive(workspace: Workspace, first: int, rows: int) -> str:
             "track": np.full(rows, "live", dtype=object),
             "latency_us": random.integers(100, 200, rows),
             "key": np.array(keys, dtype=object),
-            "key_crc": np.array([key_crc(key) for key in keys], dtype=np.uint32),
+            "key_crc": np.array([key_crc(key) for key in keys], dtype=np.int64),
             "client_id": clients,
             **{f"x{n}": random.uniform(0, 100, rows).round(2) for n in range(10)},
             "prediction": random.normal(size=rows),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Load"]
 
 BURST_S: Final = 0.05
+"""Who comes within so long after the first that waited too long gets in: a stall, when we had to wait for a processor or a disk,
+is no queue."""
 CALM_S: Final = 1.0
 """After so long without anybody waiting too long, the next burst is a new one, unless it is those who were turned away."""
 BACK: Final = 1000
@@ -45,7 +47,6 @@ class Load:
         self._now = now
         # What came during the tick before has waited for that one, too.
         self._limit = limit_s / 2.0
-        self._burst = max(self._limit, BURST_S)
         self._calm = CALM_S
         self._began: float | None = None
         self._first = self._last = now() - CALM_S  # that somebody waited too long, in this burst or queue
@@ -65,7 +66,7 @@ class Load:
         if now - self._last >= self._calm:
             self._first = now
         self._last = now
-        return now - began > self._burst or now - self._first > BURST_S
+        return now - self._first > BURST_S
 
     def waited(self) -> float:
         """Seconds since this tick began."""

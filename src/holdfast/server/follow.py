@@ -1,7 +1,8 @@
 """How a serving process follows the traffic plan: look, load, say "ready", and go over when all are.
 
 The plan file is looked at twenty times a second; what it newly names is loaded beside the running traffic and waits until the
-fleet's word puts it in force (`fleet`). A plan that can't be loaded (a release that was tampered with) changes nothing, here
+fleet's word puts it in force (`fleet`). All that reads and writes files is done by a thread: a disk may take its time, and the
+event loop has none. A plan that can't be loaded (a release that was tampered with) changes nothing, here
 or in any other process: the last good one goes on answering, and the report says why.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ class _Generation(Protocol):
 
 
 Loaded = TypeVar("Loaded", bound=_Generation)
+Done = TypeVar("Done")
 
 
 class Follower(Generic[Loaded]):
@@ -77,6 +80,8 @@ class Follower(Generic[Loaded]):
         self._reported = -1
         self._failed = -1
         self._why = ""
+        self._reporting = threading.Lock()
+        self._left = False
 
     async def start(self) -> None:
         """Answer with the first plan; raises what is wrong with it."""
@@ -94,7 +99,7 @@ class Follower(Generic[Loaded]):
             self._fleet.advance((self._place,))
         self.look()
         if self._loaded[0].generation != self._reported:
-            self.report()
+            await _aside(self.report)
 
     def look(self) -> None:
         """Before each request: is another plan in force? Costs the reading of one integer."""
@@ -121,15 +126,19 @@ class Follower(Generic[Loaded]):
         told = WorkerReport(
             self._name, os.getpid(), self._port, generation, self._started, pss_kb(), self._failed, self._why
         )
-        note(self._report, told)
+        with self._reporting:
+            if not self._left:
+                note(self._report, told)
         self._reported = generation
 
     def leave(self) -> None:
         """Take the report away: this process answers no more."""
-        self._report.unlink(missing_ok=True)
+        with self._reporting:
+            self._left = True
+            self._report.unlink(missing_ok=True)
 
     async def _follow_newest(self) -> None:
-        plan = read_plan(self._run) or NOTHING
+        plan = await _aside(read_plan, self._run) or NOTHING
         try:
             if plan.generation != self._loaded[-1].generation:
                 await self._prepare(plan)
@@ -138,14 +147,13 @@ class Follower(Generic[Loaded]):
             if (self._failed, self._why) != (plan.generation, str(bad)):
                 self._failed, self._why = plan.generation, str(bad)
                 sys.stderr.write(f"{self._name}: the new plan is not followed: {bad}\n")
-                self.report()
+                await _aside(self.report)
         else:
             self._failed, self._why = -1, ""
 
     async def _prepare(self, plan: Plan) -> None:
-        loaded = await asyncio.get_running_loop().run_in_executor(None, self._load, plan, tuple(self._loaded))
-        self._loaded.append(loaded)
-        self._fleet.ready(self._place, plan)
+        self._loaded.append(await _aside(self._load, plan, tuple(self._loaded)))
+        await _aside(self._fleet.ready, self._place, plan)
 
     @property
     def _report(self) -> Path:
@@ -158,6 +166,11 @@ class Follower(Generic[Loaded]):
         except FileNotFoundError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+
+async def _aside(work: Callable[..., Done], *args: object) -> Done:
+    """Do it in a thread; what goes on here does not wait for it."""
+    return await asyncio.get_running_loop().run_in_executor(None, work, *args)
 
 
 def pss_kb() -> int:

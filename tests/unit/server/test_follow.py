@@ -1,5 +1,6 @@
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,40 @@ def test_a_new_server_removes_what_dead_ones_left(tmp_path: Path):
 
 def test_memory_is_known_on_linux():
     assert pss_kb() > 1000
+
+
+def test_no_file_is_read_or_written_in_the_loop_while_it_answers(tmp_path: Path, monkeypatch):
+    serving = Serving(tmp_path)
+    threads: dict[str, set[int]] = {"read_plan": set(), "note": set(), "pss_kb": set()}
+
+    def watched(name: str):
+        work = getattr(follow, name)
+
+        def watch(*args):
+            threads[name].add(threading.get_ident())
+            return work(*args)
+
+        return watch
+
+    async def story():
+        await serving.follower.start()
+        for name in threads:
+            monkeypatch.setattr(follow, name, watched(name))
+        for generation, release in ((1, "good"), (2, "bad"), (3, "good")):
+            note(tmp_path / PLAN, plan(generation, release))
+            for _ in range(2):
+                await serving.follower.step()
+
+    asyncio.run(story())
+    assert serving.swapped == [0, 1, 3]
+    for name, idents in threads.items():
+        assert idents, name
+        assert threading.get_ident() not in idents, name
+
+
+def test_a_report_that_comes_too_late_is_not_left_behind(tmp_path: Path):
+    serving = Serving(tmp_path)
+    asyncio.run(serving.follower.start())
+    serving.follower.leave()
+    serving.follower.report()
+    assert workers(tmp_path) == []

@@ -173,6 +173,7 @@ def _columns(records: Sequence[Prediction], classes: Sequence[str]) -> _Columns:
         "track": _repeat([record.track for record in records], rows),
         "latency_us": np.repeat([record.latency_us for record in records], rows),
         "key": _strings(keys),
+        # Not 32 bits wide: Arrow cannot read DuckDB's differences of such numbers.
         "key_crc": np.array([key_crc(key) for key in keys], dtype=np.int64),
         "client_id": _repeat([record.client_id for record in records], rows),
     }

@@ -95,45 +95,49 @@ class Account:
         self._lock = threading.Lock()
         self._window_s = max(1.0, BURST / key.rate) if key.rate else 1.0
         self._most = key.rate * self._window_s
+        self._day = key.rows_per_day
+        self._window = -1
+        self._before = 0
+        """Requests of the window before: nobody adds to it any more."""
 
     def request(self) -> None:
         """Count one request; TooMany if the key has used up its rate or its day."""
         now = self._now()
         with self._lock:
-            if self.key.rows_per_day and self._rows(now) >= self.key.rows_per_day:
+            if self._day and self._sum(2, int(now // DAY_S)) >= self._day:
                 raise self._spent(now)
-            if self.key.rate:
+            if self._most:
                 self._ask(now)
 
     def rows(self, count: int) -> None:
         """Count rows; TooMany, and nothing counted, if they are more than the day has left."""
-        if not self.key.rows_per_day:
+        if not self._day:
             return
         now = self._now()
+        day = int(now // DAY_S)
         with self._lock:
-            if self._rows(now) + count > self.key.rows_per_day:
+            if self._sum(2, day) + count > self._day:
                 raise self._spent(now)
-            self._add(2, int(now // DAY_S), count)
+            self._add(2, day, count)
 
     @property
     def left(self) -> int:
         """Rows that the day has left."""
-        return max(self.key.rows_per_day - self._rows(self._now()), 0)
+        return max(self._day - self._sum(2, int(self._now() // DAY_S)), 0)
 
     def _ask(self, now: float) -> None:
-        window, through = divmod(now / self._window_s, 1.0)
-        number = int(window)
-        running, last = self._sum(number & 1, number), self._sum(~number & 1, number - 1)
-        if running + last * (1.0 - through) + 1.0 > self._most:
+        place = now / self._window_s
+        number = int(place)
+        word = number & 1
+        if number != self._window:
+            self._window, self._before = number, self._sum(1 - word, number - 1)
+        if self._sum(word, number) + self._before * (number + 1.0 - place) + 1.0 > self._most:
             bad = TooMany(
                 f"key '{self.key.name}' may ask {self.key.rate:g} times a second", "", "ask less often, or for more"
             )
             bad.retry_s = ceil(1.0 / self.key.rate)
             raise bad
-        self._add(number & 1, number, 1)
-
-    def _rows(self, now: float) -> int:
-        return self._sum(2, int(now // DAY_S))
+        self._add(word, number, 1)
 
     def _sum(self, word: int, number: int) -> int:
         """Of all workers."""
@@ -145,9 +149,10 @@ class Account:
         return total
 
     def _add(self, word: int, number: int, count: int) -> None:
-        before = self._words[self._mine + word]
+        place = self._mine + word
+        before = self._words[place]
         counted = before & COUNT if before >> COUNT_BITS == number else 0
-        self._words[self._mine + word] = number << COUNT_BITS | (counted + count)
+        self._words[place] = number << COUNT_BITS | (counted + count)
 
     def _spent(self, now: float) -> TooMany:
         bad = TooMany(

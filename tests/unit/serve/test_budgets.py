@@ -101,6 +101,18 @@ def test_workers_see_each_others_counts_and_a_restarted_server_sees_its_own(tmp_
     assert let_in(fewer, 1) == 0
 
 
+def test_the_window_before_counts_whoever_filled_it(tmp_path, wall):
+    limited = key(rate=100.0)
+    one, two = (Budgets(tmp_path / "b", slot, 2, wall).account(limited) for slot in range(2))
+    assert one is not None
+    assert two is not None
+    assert let_in(two, 1) + let_in(one, 199) == 100
+    wall.now += 1.5  # half of it is still in sight
+    assert let_in(two, 200) == 50
+    wall.now += 2.0  # nothing is
+    assert let_in(two, 200) == 100
+
+
 def test_keys_do_not_meet(tmp_path, wall):
     budgets = Budgets(tmp_path / "b", 0, 1, wall)
     for number in (1, 2, 300):

@@ -245,10 +245,10 @@ def read(segment: Segment, offset: int = 0, *, complete: bool = False, limit: in
 def plain_frames(data: mmap.mmap | bytes) -> Iterator[tuple[int, int]]:
     """Where frames begin and end by their lengths alone, up to the first that is torn, or looks like none."""
     at, size = 0, len(data)
-    sound = size > _HEAD.size and _START.match(data, _HEAD.size)
+    sound = size > HEAD and _START.match(data, HEAD)
     while sound and at < size:
-        end = at + _HEAD.size + _HEAD.unpack_from(data, at)[0]
-        sound = end == size or _START.match(data, end + _HEAD.size)
+        end = at + HEAD + _HEAD.unpack_from(data, at)[0]
+        sound = end == size or _START.match(data, end + HEAD)
         if sound:
             yield at, end
         at = end
@@ -277,42 +277,38 @@ def finished(segment: Segment) -> Iterator[bool]:
 def _scan(data: bytes, base: int, *, complete: bool) -> Part:
     entries: list[Entry] = []
     at = damaged = 0
-    while at < len(data):
-        end = _frame_end(data, at)
-        if end <= 0:
-            # An unfinished frame is not searched for another: what it holds is somebody's data.
-            behind = _next_frame(data, at + 1) if end < 0 or complete else -1
-            if behind < 0:
-                if complete:
-                    at, damaged = len(data), damaged + 1
-                break
-            at, damaged = behind, damaged + 1
-            continue
-        try:
-            entries.append(Entry(base + at, base + end, _DECODER.decode(memoryview(data)[at + _HEAD.size : end])))
-        except msgspec.DecodeError:
-            damaged += 1
-        at = end
+    size, view = len(data), memoryview(data)
+    while at < size:
+        end = size + 1  # beyond the data, until its length is known
+        if at + HEAD <= size:
+            length, checksum = _HEAD.unpack_from(data, at)
+            end = at + HEAD + length
+            payload = view[at + HEAD : end]
+            if 0 < length == len(payload) and zlib.crc32(payload) == checksum:
+                try:
+                    entries.append(Entry(base + at, base + end, _DECODER.decode(payload)))
+                except msgspec.DecodeError:
+                    damaged += 1
+                at = end
+                continue
+        # An unfinished frame is not searched for another: what it holds is somebody's data.
+        behind = _next_frame(data, at + 1) if end <= size or complete else -1
+        if behind < 0:
+            if complete:
+                at, damaged = size, damaged + 1
+            break
+        at, damaged = behind, damaged + 1
     return Part(entries, base + at, damaged)
-
-
-def _frame_end(data: bytes, at: int) -> int:
-    """End of the sound frame that begins at `at`; 0 if it goes beyond the data, -1 if it is none."""
-    if at + _HEAD.size > len(data):
-        return 0
-    length, checksum = _HEAD.unpack_from(data, at)
-    end = at + _HEAD.size + length
-    if end > len(data):
-        return 0
-    sound = length > 0 and zlib.crc32(memoryview(data)[at + _HEAD.size : end]) == checksum
-    return int(end) if sound else -1
 
 
 def _next_frame(data: bytes, at: int) -> int:
     """Where the next sound frame begins, or -1."""
-    for match in _START.finditer(data, at + _HEAD.size):
-        if _frame_end(data, match.start() - _HEAD.size) > 0:
-            return match.start() - _HEAD.size
+    for match in _START.finditer(data, at + HEAD):
+        begin = match.start()
+        length, checksum = _HEAD.unpack_from(data, begin - HEAD)
+        payload = memoryview(data)[begin : begin + length]
+        if len(payload) == length and zlib.crc32(payload) == checksum:
+            return begin - HEAD
     return -1
 
 

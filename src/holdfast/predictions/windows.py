@@ -8,7 +8,7 @@ marked late. Count windows are numbered in log order, so they need to know how m
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +38,8 @@ __all__ = [
 
 Values = NDArray[Any]
 Integers = NDArray[np.int64]
-NOTHING = Counts().to_bytes()
+GROUPS = 256
+"""Windows that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,15 @@ def event_times(record: Prediction | Tally) -> list[int]:
     return [record.clock] * record.rows if record.times is None else record.times
 
 
-def clocks_at(record: Prediction | Tally) -> Integers:
+def clocks_at(record: Prediction | Tally) -> list[int]:
     """The deployment clock at each row: the record's, but in a replay a request's own rows move it, one after the other.
 
     Else a file of a year, replayed by the thousand rows, would be late but for the last day of each thousand.
     """
     replayed = record.clock != record.received
     if not replayed or record.times is None or max(record.times, default=0) != record.clock:
-        return np.full(record.rows, record.clock, dtype=np.int64)
-    return np.maximum.accumulate(np.array(record.times, dtype=np.int64))
+        return [record.clock] * record.rows
+    return list(itertools.accumulate(record.times, max))
 
 
 def matrix(record: Prediction) -> NDArray[np.float64]:
@@ -167,38 +168,55 @@ def pack(
 def _answered(what: Recipe, records: list[Prediction | Tally], seen: int, lateness_share: float) -> list[Window]:
     rows = np.array([record.rows for record in records])
     times = np.array([time for record in records for time in event_times(record)], dtype=np.int64)
-    clocks = np.concatenate([clocks_at(record) for record in records])
     if what.rule.kind == "time":
+        clocks = np.array([clock for record in records for clock in clocks_at(record)], dtype=np.int64)
         numbers, late = place(times, clocks, what.rule.length_us, lateness_share)
     else:
         numbers, late = (seen + np.arange(times.size)) // what.rule.rows, np.zeros(times.size, dtype=bool)
     tracks = sorted({record.track for record in records})
     codes = np.repeat(np.array([tracks.index(record.track) for record in records]), rows)
+    named, group = np.unique(numbers * len(tracks) + codes, return_inverse=True)
     # What belongs to the request as a whole is counted with its first row.
     requests, latency = np.zeros(times.size, dtype=np.int64), np.zeros(times.size, dtype=np.int64)
     whole = rows > 0
     first = (np.cumsum(rows) - rows)[whole]
     requests[first], latency[first] = 1, np.array([record.latency_us for record in records])[whole]
-    whole_rows, table, tallied = _values(what, records, rows)
+    sums = {name: np.bincount(group, values) for name, values in (("requests", requests), ("latency_us", latency))}
+    lates = np.bincount(group, late)
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group))
     windows = []
-    for number, code in sorted(set(zip(numbers.tolist(), codes.tolist(), strict=True))):
-        chosen = (numbers == number) & (codes == code)
-        specs, in_table = (*what.inputs, *what.outputs), chosen[whole_rows]
-        counts = _tallied(specs, tallied[:, chosen[~whole_rows]])
-        if in_table.any():
-            some = slice(None) if in_table.all() else in_table
-            counts += Counts.of(specs, {name: values[some] for name, values in table.items()})
-        counts = Counts(int(chosen.sum()), counts.columns)
-        sums = {
-            "n": float(counts.rows),
-            "requests": float(requests[chosen].sum()),
-            "latency_us": float(latency[chosen].sum()),
-            "flagged": float(sum(_outside(spec, counts) for spec in what.inputs)),
-        }
+    for i, counts in enumerate(_counts(what, records, rows, group)):
+        number, code = divmod(int(named[i]), len(tracks))
+        told = {"n": float(counts.rows), **{name: float(values[i]) for name, values in sums.items()}}
+        told["flagged"] = float(sum(_outside(spec, counts) for spec in what.inputs))
         name = (records[0].deployment, records[0].release, tracks[code])
-        late_rows = int(late[chosen].sum())
-        windows.append(pack(what.rule, "windows", number, times[chosen], counts, name=name, sums=sums, late=late_rows))
+        own = times[order[ends[i] - counts.rows : ends[i]]]
+        windows.append(pack(what.rule, "windows", number, own, counts, name=name, sums=told, late=int(lates[i])))
     return windows
+
+
+def _counts(
+    what: Recipe, records: list[Prediction | Tally], rows: NDArray[Any], group: NDArray[np.intp]
+) -> Iterator[Counts]:
+    """Counts of each group of rows: of many groups at once, column by column."""
+    whole, table, tallied = _values(what, records, rows)
+    specs, sizes = (*what.inputs, *what.outputs), np.bincount(group)
+    of_whole, of_tallied = group[whole], group[~whole]
+    for start in range(0, sizes.size, GROUPS):
+        end = min(start + GROUPS, sizes.size)
+        some = (of_whole >= start) & (of_whole < end)
+        tallies = (of_tallied >= start) & (of_tallied < end)
+        own = np.concatenate([of_whole[some], of_tallied[tallies]]) - start
+        columns = {}
+        for spec, told in zip(specs, tallied, strict=True):
+            bins = np.concatenate([spec.bins(table[spec.name][some]), told[tallies]])
+            columns[spec.name] = np.bincount(own * spec.size + bins, minlength=(end - start) * spec.size)
+        for i in range(end - start):
+            yield Counts(
+                int(sizes[start + i]),
+                {spec.name: columns[spec.name][i * spec.size : (i + 1) * spec.size] for spec in specs},
+            )
 
 
 def _values(
@@ -226,12 +244,6 @@ def fits(what: Recipe, record: Tally) -> bool:
 def _bins(what: Recipe, record: Tally) -> NDArray[Any]:
     specs = (*what.inputs, *what.outputs)
     return np.frombuffer(record.bins, dtype=bin_type(specs)).reshape(len(specs), record.rows)
-
-
-def _tallied(specs: Sequence[ColumnSpec], bins: NDArray[Any]) -> Counts:
-    if not bins.size:
-        return Counts()
-    return Counts(bins.shape[1], {s.name: np.bincount(b, minlength=s.size) for s, b in zip(specs, bins, strict=True)})
 
 
 def _refused(rule: WindowRule, records: Sequence[Prediction | Tally | Refusal], seen: int) -> list[Window]:

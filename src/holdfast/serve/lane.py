@@ -101,7 +101,9 @@ class Lane:
 
         self.out += 1
         self._ahead += took
-        self._waiting.append(_Request(kind, work, tell, math.inf if grant.deadline is None else grant.deadline))
+        request = _Request(kind, work, tell, math.inf if grant.deadline is None else grant.deadline)
+        with self._lock:
+            self._waiting.append(request)
         self._threads.submit(self._next)
 
     def _ended(self, kind: Hashable, took: float, whole: float) -> None:

@@ -1,5 +1,6 @@
 """Threads for slow requests: the order, who is answered within whose turn, and whose time it is."""
 
+import asyncio
 import threading
 import time
 
@@ -43,6 +44,49 @@ def test_a_turn_may_answer_others_of_its_kind_alone(crowd):
     found = crowd.do([lambda n=n: greedy(n) for n in range(1, 6)], kinds=["a", "b", "a", "b", "a"])
     assert found == [1, 2, 3, 4, 5]
     assert order == [1, 3, 5, -5, -3, -1, 2, 4, -4, -2]
+
+
+class Kind:
+    """Lets another thread go on whenever it is compared."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __eq__(self, other: object) -> bool:
+        time.sleep(0)
+        return isinstance(other, Kind) and self.n == other.n
+
+    def __hash__(self) -> int:
+        return self.n
+
+
+def test_requests_come_while_threads_look_for_company():
+    """Whoever looked through a queue that others change meanwhile would fail."""
+    crowd, found = Crowd(threads=2), []
+
+    async def story():
+        ended = asyncio.Event()
+
+        def work():
+            try:
+                return here.turn.another(0.0), crowd.lane.crowded(Kind(100))
+            except RuntimeError as bad:
+                return bad
+
+        def back(done, seconds):
+            found.append(done)
+            if len(found) == 1000:
+                ended.set()
+
+        for n in range(1000):
+            crowd.lane.submit(Kind(n % 7), work, back, Grant())
+            if n % 50 == 0:
+                await asyncio.sleep(0)
+        await ended.wait()
+
+    asyncio.run(story())
+    crowd.close()
+    assert not [bad for bad in found if isinstance(bad, RuntimeError)]
 
 
 def test_as_deep_as_it_may_go(crowd):

@@ -75,8 +75,8 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Most rows that one run of a slow model answers for requests that wait at the same time, where that was found to pay and to
     give the same answers to the last bit; 0: each request has a run of its own."""
     access_log: str = ""
-    """File for one JSON line per HTTP request of the inference port, relative to the workspace; `-`: standard output;
-    empty: none."""
+    """File for one JSON line per request of the inference and the gRPC port, relative to the workspace; `-`: standard
+    output; empty: none."""
     access_log_share: float = 1.0
     """Share of the requests that are written there; those answered with an error always are."""
     deadline_ms: float = 0.0

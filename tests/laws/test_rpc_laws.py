@@ -68,7 +68,7 @@ def asked(body: bytes, plan=PLAN):
         lane = Lane(threads=1)
         service = Service(plan=plan, state=state, admission=Admission(), lane=lane, commit=commit, look=int)
         try:
-            return ModelInferResponse.FromString(await service.infer(body, Call())), None
+            return ModelInferResponse.FromString(await service.calls["ModelInfer"](body, Call())), None
         except Refused as refused:
             code, details, metadata = refused.args
             assert details
@@ -77,7 +77,7 @@ def asked(body: bytes, plan=PLAN):
         finally:
             lane.close()
 
-    return *asyncio.run(story()), [msgspec.msgpack.decode(frame[8:], type=Record) for frame in frames]
+    return *asyncio.run(story()), [msgspec.msgpack.decode(frame.data[8:], type=Record) for frame in frames]
 
 
 names = st.sampled_from([field.name for field in CONTRACT.fields]) | st.text(max_size=4)

@@ -10,6 +10,7 @@ written, requests are answered all the same, and it is said once on stderr.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sys
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     Safe = Callable[[HoldfastError | None], None]
     Commit = Callable[[list[Frame], Safe], None]
 
-__all__ = ["AccessLog", "Line"]
+__all__ = ["AccessLog", "Line", "moment"]
 
 _PROBLEM: Final = "application/problem+json"
 MOST: Final = 2048
@@ -77,7 +78,7 @@ class _Problem(msgspec.Struct):
 
 
 class AccessLog:
-    """Writes what a port answers.
+    """Writes what a port answers; for one event loop.
 
     Args:
         target: a file to append to; `-`: standard output.
@@ -91,6 +92,7 @@ class AccessLog:
         self._chance = chance
         self._file = STDOUT if target == "-" else _opened(Path(target))
         self._tick: list[_Answered] = []
+        self._noted: list[bytes] = []
         self._encode = msgspec.json.Encoder().encode
         self._told = False
 
@@ -120,8 +122,20 @@ class AccessLog:
 
         return handled, committed
 
+    def note(self, line: Line) -> None:
+        """Write what another door answered, with the others of this tick."""
+        if line.status >= 400 or self._share >= 1 or self._chance() < self._share:
+            if not self._noted:
+                asyncio.get_running_loop().call_soon(self._flush)
+            self._noted.append(self._encode(line) + b"\n")
+
+    def _flush(self) -> None:
+        lines, self._noted = self._noted, []
+        self._write(lines)
+
     def close(self) -> None:
         """Let go of the file."""
+        self._flush()
         if self._file != STDOUT:
             os.close(self._file)
 
@@ -133,7 +147,7 @@ class AccessLog:
         told = dict(reply.headers)
         unlogged = bad if reply.frames else None  # then the client got this instead
         line = Line(
-            at=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            at=moment(at),
             client=request.client,
             method=request.method,
             target=request.target[:MOST],
@@ -156,6 +170,11 @@ class AccessLog:
             if not self._told:
                 self._told = True
                 sys.stderr.write(f"the access log '{self._name}' cannot be written: {bad.strerror}\n")
+
+
+def moment(seconds: float) -> str:
+    """A time as lines tell it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _opened(path: Path) -> int:

@@ -27,12 +27,35 @@ from holdfast.serve.lane import Lane
 from holdfast.serve.pace import Pace
 from holdfast.serve.plan import LoadedPlan
 
-__all__ = ["Service"]
+__all__ = ["Call", "Service"]
 
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 NO_BODY: Final = b""
 FAR_S: Final = 999.0
 """A deadline beyond this is none."""
+
+
+class Call(NamedTuple):
+    """An answered one, for those who write them down."""
+
+    name: str
+    context: Any
+    at: float
+    """When its message was read, seconds since 1970."""
+    began: float
+    """On the performance counter."""
+    received: int
+    """Bytes of the message."""
+    told: Told
+
+
+class Told(NamedTuple):
+    """How a call ends."""
+
+    body: bytes
+    wrong: HoldfastError | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """As an HTTP answer has them."""
 
 
 class _Asked(NamedTuple):
@@ -69,6 +92,7 @@ class Service:
         lane: threads for slow requests.
         commit: logs frames, then calls its second argument; `predictions.journal.Journal.commit`.
         look: called before each call: whoever follows the traffic plan may `follow` another one now.
+        heard: told of every answered call; None: nobody asks.
     """
 
     def __init__(
@@ -80,6 +104,7 @@ class Service:
         lane: Lane,
         commit: Commit,
         look: Callable[[], None],
+        heard: Callable[[Call], None] | None = None,
     ) -> None:
         self.draining = False
         self._plan = plan
@@ -89,6 +114,7 @@ class Service:
         self._pace = Pace()
         self._tick = Tick(commit)
         self._look = look
+        self._heard = heard
 
     def follow(self, plan: LoadedPlan) -> None:
         """Let this plan answer from now on."""
@@ -99,8 +125,8 @@ class Service:
     def calls(self) -> Mapping[str, Handler]:
         """Every call of the service, by its name."""
         tell = self._tell
-        return {
-            "ModelInfer": self.infer,
+        every: dict[str, Callable[[bytes, Any], Awaitable[Told]]] = {
+            "ModelInfer": self._infer,
             "ServerLive": partial(tell, "live", None, self._server_live),
             "ServerReady": partial(tell, "ready", None, self._server_ready),
             "ServerMetadata": partial(tell, "server", None, self._server_metadata),
@@ -110,12 +136,23 @@ class Service:
             "RepositoryModelLoad": partial(tell, "load", messages.RepositoryModelLoadRequest, self._load),
             "RepositoryModelUnload": partial(tell, "unload", messages.RepositoryModelUnloadRequest, self._unload),
         }
+        return {name: partial(self._answer, name, work) for name, work in every.items()}
+
+    async def _answer(
+        self, name: str, work: Callable[[bytes, Any], Awaitable[Told]], body: bytes, context: Any
+    ) -> bytes:
+        self._look()
+        at, began = (time.time(), time.perf_counter()) if self._heard else (0.0, 0.0)
+        told = await work(body, context)
+        if self._heard is not None:
+            self._heard(Call(name, context, at, began, len(body), told))
+        if told.wrong is not None:
+            await context.abort(*status_of(told.wrong))
+        return told.body
 
     # ------------------------------------------------------------------------------------------ predictions
 
-    async def infer(self, body: bytes, context: Any) -> bytes:
-        """ModelInfer."""
-        self._look()
+    async def _infer(self, body: bytes, context: Any) -> Told:
         name = ""
         try:
             request = _parsed(messages.ModelInferRequest, body)
@@ -128,11 +165,11 @@ class Service:
             else:
                 answer, logged = self._here(asked)
         except Exception as bad:  # noqa: BLE001 - one call must not end the others
-            return await self._refuse(bad, name, context)
+            return self._refused(bad, name)
         wrong = answer.error
         if logged is not None:
             wrong = await logged or wrong
-        return answer.body if wrong is None else await _abort(wrong, context)
+        return Told(answer.body, wrong, answer.headers)
 
     async def _warm(self, name: str) -> LoadedPlan:
         """The plan that answers now, this deployment's models open."""
@@ -184,18 +221,16 @@ class Service:
 
     async def _tell(
         self, verb: str, message: Any, answer: Callable[[Any, LoadedPlan], Any], body: bytes, context: Any
-    ) -> bytes:
-        self._look()
+    ) -> Told:
         name = ""
         try:
             asked = None if message is None else _parsed(message, body)
             name = getattr(asked, "name", "") or getattr(asked, "model_name", "")
             self._admission.admit(_headers(context), name, verb)
             plan = await self._warm(name) if verb == "metadata" else self._plan
-            told: bytes = answer(asked, plan).SerializeToString()
+            return Told(answer(asked, plan).SerializeToString())
         except Exception as bad:  # noqa: BLE001 - one call must not end the others
-            return await self._refuse(bad, name, context)
-        return told
+            return self._refused(bad, name)
 
     def _server_live(self, _: None, plan: LoadedPlan) -> Any:
         return messages.ServerLiveResponse(live=True)
@@ -233,18 +268,13 @@ class Service:
 
     # ------------------------------------------------------------------------------------------ refusals
 
-    async def _refuse(self, bad: Exception, name: str, context: Any) -> bytes:
+    def _refused(self, bad: Exception, name: str) -> Told:
         """What was refused before the data plane saw it is counted here; unknown names are counted together."""
         known = foreseen(bad)
         if type(known) is Overloaded:
             self._admission.postpone(known)
         self._state.metrics.refused(name if name in self._plan.deployments else "", known.code)
-        return await _abort(known, context)
-
-
-async def _abort(bad: HoldfastError, context: Any) -> bytes:
-    await context.abort(*status_of(bad))
-    raise AssertionError("abort raises")
+        return Told(NO_BODY, known)
 
 
 def _parsed(message: Any, body: bytes) -> Any:

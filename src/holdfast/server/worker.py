@@ -148,6 +148,7 @@ class _Worker:
         """The gRPC port; its libraries are imported only where somebody wants it."""
         from holdfast.rpc.port import serve as serve_rpc
         from holdfast.rpc.service import Service
+        from holdfast.server.heard import heard
 
         self._service = Service(
             plan=self._plan,
@@ -156,6 +157,7 @@ class _Worker:
             lane=self._lane,
             commit=self._journal.commit,
             look=self._follower.look,
+            heard=heard(self._access) if self._access else None,
         )
         limits = self._limits
         return await serve_rpc(

@@ -27,10 +27,17 @@ class Door:
     """A server in a thread."""
 
     def __init__(
-        self, plan: Any, state: Any, admission: Admission | None = None, tls: Any = None, request_s: float = 10.0
+        self,
+        plan: Any,
+        state: Any,
+        admission: Admission | None = None,
+        tls: Any = None,
+        request_s: float = 10.0,
+        heard: Any = None,
     ) -> None:
         self.admission = admission or Admission()
         self.request_s = request_s
+        self.heard = heard
         self.lane = Lane()
         self.frames: list[list[Frame]] = []
         self.looked = 0
@@ -47,7 +54,13 @@ class Door:
 
     async def _open(self, plan, state, tls):
         self.service = Service(
-            plan=plan, state=state, admission=self.admission, lane=self.lane, commit=self._commit, look=self.look
+            plan=plan,
+            state=state,
+            admission=self.admission,
+            lane=self.lane,
+            commit=self._commit,
+            look=self.look,
+            heard=self.heard,
         )
         return await serve(
             self.address, self.service, max_message=LIMIT, calls=CALLS, idle_s=60.0, request_s=self.request_s, tls=tls

@@ -41,7 +41,7 @@ Done = TypeVar("Done")
 
 
 class Lane:
-    """One process's threads. All methods belong to the event loop.
+    """One process's threads. Methods belong to the event loop, but `aside`, `crowded` and `take` to the threads.
 
     Args:
         limit_s: longest wait for a thread.

@@ -7,12 +7,14 @@ it can't write to the log it doesn't answer.
 from __future__ import annotations
 
 import gc
+import os
 
-if __name__ == "__main__":
-    gc.disable()  # what is imported and loaded is not garbage, and to look through it takes a sixth of the start
+if __name__ == "__main__":  # before anything large is imported
+    gc.disable()  # what is imported and loaded is not garbage, and to look through it takes a tenth of the start
+    # numpy's BLAS starts threads that spin for longer than all the rest takes, and nothing here multiplies matrices.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import asyncio
-import os
 import resource
 import signal
 import socket

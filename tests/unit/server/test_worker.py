@@ -1,5 +1,6 @@
 """What a serving process is started with."""
 
+import os
 import subprocess
 import sys
 
@@ -52,3 +53,17 @@ def test_a_worker_imports_what_its_first_answer_needs(loaded):
 def test_importing_the_worker_leaves_the_collector_alone():
     code = "import gc, holdfast.server.worker; print(gc.isenabled())"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"True\n"
+
+
+def test_a_worker_starts_without_collecting_garbage_or_spinning_threads():
+    code = """
+import gc, os, runpy, sys
+sys.argv = ["worker", "no assignment"]
+try:
+    runpy.run_module("holdfast.server.worker", run_name="__main__")
+except ValueError:
+    print(gc.isenabled(), os.environ["OPENBLAS_NUM_THREADS"], len(os.listdir("/proc/self/task")))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=environment).stdout
+    assert told == b"False 1 1\n"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.core.blocks import in_blocks
 from holdfast.core.contract import MISSING_STRING, NUMBERS_KEY
 from holdfast.errors import ReleaseError
 
@@ -116,7 +118,7 @@ class OnnxSession:
 
     def _answers(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         try:
-            answers = self._session.run(self._names, feeds)
+            answers = in_blocks(partial(self._session.run, self._names), feeds)
         except Exception as bad:  # noqa: BLE001 - its errors share no base class
             raise _failed(bad) from None
         return [

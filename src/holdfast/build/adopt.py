@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from holdfast.build.answers import open_session
 from holdfast.build.convert import Converted, Input, Matrix, check_onnx
 from holdfast.build.convert.graph import MISSING, onnx
 from holdfast.build.nature import Nature
+from holdfast.core.blocks import in_blocks
 from holdfast.core.contract import Task
 from holdfast.errors import Unconvertible
 
@@ -159,7 +161,7 @@ def original_answers(
         fed = {foreign.inputs[0].name: np.concatenate(list(columns.values()), axis=1)}
     else:
         fed = {p.name: columns[p.name].ravel() if len(p.dims) == 1 else columns[p.name] for p in foreign.inputs}
-    return np.asarray(session.run([foreign.answer.name], fed)[0], dtype=np.float64)
+    return np.asarray(in_blocks(partial(session.run, [foreign.answer.name]), fed)[0], dtype=np.float64)
 
 
 def _native(values: NDArray[Any], column: Input, foreign: Foreign) -> NDArray[Any]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from holdfast.build.convert import MISSING, Converted, Matrix, Task, flavour_of, model_columns
+from holdfast.core.blocks import in_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +29,7 @@ def onnx_predict(converted: Converted) -> Callable[[Table], NDArray[np.float64]]
     """The built model as a function of a table."""
     session = open_session(converted.onnx)
     name = converted.outputs[0]
-    return lambda table: np.asarray(session.run([name], feeds(converted, table))[0])
+    return lambda table: np.asarray(in_blocks(partial(session.run, [name]), feeds(converted, table))[0])
 
 
 def feeds(converted: Converted, table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -2,107 +2,18 @@
 
 import asyncio
 import gzip
-import threading
-import time
-from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import pytest
+from tests.unit.http.houses import DIGEST, ROWS, Bundle, Sum, application, asked, one, records
 
-from holdfast import access
-from holdfast.access import KeyRing
-from holdfast.core.contract import Contract, Field, Output
 from holdfast.core.deployment import Plan, Route
 from holdfast.core.prediction import Prediction, Refusal
-from holdfast.errors import InvalidInput, NotFound
-from holdfast.http.app import App
 from holdfast.http.reader import Limits
-from holdfast.predictions.log import Frame, encode, read
-from holdfast.predictions.log import Segment as LogSegment
-from holdfast.serve.budgets import Budgets
-from holdfast.serve.dataplane import ServeState
-from holdfast.serve.guards import Admission
+from holdfast.predictions.log import encode
 from holdfast.serve.lane import Lane
 from holdfast.serve.plan import load
-from holdfast.testing import MemoryDatabase
-from wire import UNREAD, Wire, get, post, run, ticks
-
-DIGEST = "ab" * 32
-CONTRACT = Contract(
-    fields=(Field(name="area", datatype="FP64"), Field(name="rooms", datatype="INT64", nullable=True)),
-    output=Output(task="regression", label="price"),
-)
-ROWS = msgspec.json.encode({"instances": [{"area": 100.0, "rooms": 3}]})
-
-
-class Bundle(NamedTuple):
-    """An opened release, as a plan needs it."""
-
-    digest: str
-    contract: Contract = CONTRACT
-    model: Path = Path()
-    path: Path = Path()
-
-
-class Sum:
-    """A model that needs no file, and the runtime that opens it. It waits for `gate`, and says when it is being asked."""
-
-    def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.asked = threading.Semaphore(0)
-
-    def load(self, model, *, threads=1):
-        return self
-
-    def direct(self, names):
-        return None
-
-    def run(self, columns):
-        self.asked.release()
-        assert self.gate.wait(30)
-        return {"prediction": columns["area"] + np.nan_to_num(columns["rooms"])}
-
-
-def label(name, body):
-    if name != "houses":
-        raise NotFound(f"no deployment '{name}'")
-    if body == b"bad":
-        raise InvalidInput("a label needs a prediction id", row=0, field="prediction_id")
-    return 202, {"accepted": 1}, [Frame(b"label:" + body, UNREAD)]
-
-
-def application(model=None, **options):
-    plan = load(Plan(7, {"houses": (Route(DIGEST, "live", 1.0),)}, {}), Bundle, model or Sum())
-    app = App(plan=plan, state=ServeState(), label=label, control="http://127.0.0.1:8081", **options)
-    app.follow(plan)
-    return app
-
-
-def asked(*requests, app=None):
-    """The answers to one client, and what was logged."""
-    found = []
-
-    async def story():
-        wire = Wire(handle=(app or application()).handle)
-        heard, _ = await wire.say(*requests)
-        found.extend((heard, [frame for frames in wire.log for frame in frames]))
-
-    run(story)
-    return found
-
-
-def one(request, app=None):
-    (answer,), _ = asked(request, app=app)
-    return answer.status, msgspec.json.decode(answer.body)
-
-
-def records(frames, tmp_path):
-    path = tmp_path / "00000001.wal"
-    path.write_bytes(b"".join(frames))
-    return [entry.record for entry in read(LogSegment("w", 1, path), complete=True).entries]
+from wire import Wire, get, post, run, ticks
 
 
 class TestAddresses:
@@ -400,99 +311,3 @@ class TestSlowModels:
 def test_frames_are_what_the_log_reads(tmp_path):
     refusal = Refusal("r", "houses", 1, 1, "HF300", "area", 1)
     assert records([encode(refusal)], tmp_path) == [refusal]
-
-
-class TestTheSameHeadAgain:
-    """What was found out from a head is not looked up again, and is forgotten when keys change."""
-
-    def test_revoked_expired_and_limited_keys_are_noticed(self, tmp_path):
-        database, secret = MemoryDatabase(), access.pepper(tmp_path)
-        now = time.time()
-
-        def key(name, **limits):
-            made = access.create(database, name, ["*"], ["predict"], secret=secret, actor="x", now=0, **limits)
-            return post("/v1/models/houses:predict", ROWS, f"Authorization: Bearer {made[1]}")
-
-        good, slow = key("good"), key("slow", rate=2.0)
-        short = key("short", expires=int((now + 3600) * 1e6))
-        access.publish(database, tmp_path)
-        ring = KeyRing(tmp_path, secret)
-        admission = Admission(ring, Budgets(tmp_path / "budgets", 0, 1))
-        app = application(admission=admission)
-
-        async def story():
-            wire = Wire(handle=app.handle)
-
-            async def say(request, times):
-                return [answer.status for answer in (await wire.say(*[request] * times))[0]]
-
-            assert await say(good, 4) == [200] * 4
-            assert await say(slow, 60) != [200] * 60
-            assert await say(short, 4) == [200] * 4
-            assert len(wire.port.heads) == 3
-            assert [known.note is not None for known in wire.port.heads.values()] == [True, False, False]
-            for holder in ring._holders.values():
-                holder.expires = holder.expires and now - 1.0
-            assert await say(short, 2) == [401] * 2
-            access.revoke(database, "good", actor="x", now=1)
-            access.publish(database, tmp_path)
-            assert await say(good, 1) == [200]
-            admission.refresh()
-            assert await say(good, 2) == [401] * 2
-
-        run(story)
-
-    def test_another_origin_is_another_head(self):
-        plain = post("/v1/models/houses:predict", ROWS)
-        foreign = post("/v1/models/houses:predict", ROWS, "Origin: https://evil.example")
-        answers, _ = asked(plain, plain, plain, foreign, foreign, foreign)
-        assert [answer.status for answer in answers] == [200] * 3 + [403] * 3
-
-
-class TestStrangers:
-    """Who may not ask does not get a large body read."""
-
-    @pytest.fixture
-    def door(self, tmp_path):
-        database, secret = MemoryDatabase(), access.pepper(tmp_path)
-        key = access.create(database, "k", ["*"], ["predict"], secret=secret, actor="x", now=0)[1]
-        access.publish(database, tmp_path)
-        return application(admission=Admission(KeyRing(tmp_path, secret))), f"Authorization: Bearer {key}"
-
-    def say(self, app, *parts):
-        found = []
-
-        async def story():
-            found.append(await Wire(handle=app.handle, refusal=app.refusal).say(*parts))
-
-        run(story)
-        answers, line = found[0]
-        return [(answer.status, msgspec.json.decode(answer.body).get("code")) for answer in answers], line
-
-    @pytest.mark.parametrize(
-        "announced",
-        ["Content-Length: 1000000", "Transfer-Encoding: chunked", "Content-Length: 9\r\nExpect: 100-continue"],
-    )
-    @pytest.mark.parametrize("key", ["", "Authorization: Bearer hf_00000000_wrong\r\n"])
-    def test_a_large_body_is_refused_by_its_head(self, door, announced, key):
-        head = f"POST /v1/models/houses:predict HTTP/1.1\r\nHost: localhost\r\n{key}{announced}\r\n\r\n"
-        answers, line = self.say(door[0], head.encode())
-        assert answers == [(401, "HF330")]
-        assert line.over
-        assert b'holdfast_refusals_total{deployment="houses",code="HF330"} 1' in door[0]._state.metrics.render()
-
-    def test_a_small_one_is_read_and_the_connection_kept(self, door):
-        wrong, right = post("/v1/models/houses:predict", ROWS), post("/v1/models/houses:predict", ROWS, door[1])
-        answers, line = self.say(door[0], wrong, right)
-        assert [status for status, _ in answers] == [401, 200]
-        assert not line.over
-
-    def test_a_large_body_with_a_key_is_read(self, door):
-        rows = msgspec.json.encode({"instances": [{"area": 100.0, "rooms": 3}] * 4000})
-        door[0]._pace.slow = lambda *_: False
-        answers, _ = self.say(door[0], post("/v1/models/houses:predict", rows, door[1]))
-        assert answers == [(200, None)]
-
-    def test_another_host_is_refused_by_its_head(self, door):
-        head = b"POST /v1/models/houses:predict HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000000\r\n\r\n"
-        assert self.say(door[0], head)[0][0][0] == 421

@@ -50,8 +50,8 @@ class Runner:
         self._rest: dict[tuple[str, str], tuple[bytes, list[Step]]] = {}
         """Windows of this look that are still to be judged, and the progress that they follow."""
 
-    def look(self, clocks: Mapping[str, int]) -> list[AlarmChange]:
-        """Look once at every deployment that has a clock (microseconds UTC on the deployment clock)."""
+    def look(self, clocks: Mapping[str, int], *, enough: Callable[[], bool] = lambda: False) -> list[AlarmChange]:
+        """Look once at every deployment that has a clock (microseconds UTC on the deployment clock), or until `enough`."""
         changes: list[AlarmChange] = []
         self._rest.clear()
         with self._database.read() as stores:
@@ -67,6 +67,8 @@ class Runner:
                         room -= judged
                     if room:
                         names.pop(0)
+            if enough():
+                break
             if names:
                 time.sleep(GAP_S)
         return changes

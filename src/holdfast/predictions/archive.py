@@ -9,6 +9,7 @@ the segment is removed when all of its files stand. In between a row stands in b
 from __future__ import annotations
 
 import contextlib
+import itertools
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -64,13 +65,14 @@ def archive(
     recipes: Callable[[str], Recipe | None],
     *,
     wanted: Callable[[wal.Segment], bool] = lambda _: False,
+    enough: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Turn every finished and counted segment into Parquet; returns how many.
+    """Turn every finished and counted segment into Parquet, or some before `enough`; returns how many.
 
     `recipes` names the classes; a segment that somebody still wants to read stays.
     """
     done = 0
-    for segment in wal.segments(log):
+    for segment in itertools.takewhile(lambda _: not enough(), wal.segments(log)):
         with wal.finished(segment) as complete:
             if complete and _counted(database, segment) and not wanted(segment):
                 _write(log, segment, tables, recipes)

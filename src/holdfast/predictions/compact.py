@@ -76,8 +76,15 @@ def lease(log: Path, owner: str, *, wait_s: float = 30.0) -> Iterator[bool]:
         os.close(fd)
 
 
-def count(database: Database, log: Path, recipes: Callable[[str], Recipe | None], *, lateness_share: float) -> Counted:
-    """Count all that is new in the log.
+def count(
+    database: Database,
+    log: Path,
+    recipes: Callable[[str], Recipe | None],
+    *,
+    lateness_share: float,
+    enough: Callable[[], bool] = lambda: False,
+) -> Counted:
+    """Count all that is new in the log, or as much as there is before `enough`.
 
     `recipes` gives a release's by its digest, None if it is not here; a time window stays open for `lateness_share` of
     its length.
@@ -99,6 +106,8 @@ def count(database: Database, log: Path, recipes: Callable[[str], Recipe | None]
             _store(stores, step)
         for field in msgspec.structs.fields(told):
             setattr(told, field.name, getattr(told, field.name) + getattr(step.told, field.name))
+        if enough():
+            return told
 
 
 def position(stores: Stores, writer: str) -> tuple[int, int]:

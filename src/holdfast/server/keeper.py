@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import signal
 import socket
@@ -27,6 +28,7 @@ from holdfast.core.alarm import Alarm
 from holdfast.errors import Conflict, HoldfastError, NotFound
 from holdfast.monitor.life import fault_intervals
 from holdfast.monitor.runner import Runner
+from holdfast.predictions import log as wal
 from holdfast.predictions.archive import archive
 from holdfast.predictions.compact import Counted, clock, count, lease
 from holdfast.predictions.labels import Joined, Joiner
@@ -41,8 +43,12 @@ from holdfast.server.child import address, assigned, control_host, listen, note,
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
-__all__ = ["Keeper", "Pass", "few_collections", "run_alone"]
+__all__ = ["Keeper", "Pass", "Passes", "few_collections", "run_alone"]
 
+STAGE_S: Final = 1.0
+"""For each part of a pass of the server's keeper: it says that it lives after each."""
+LAST_S: Final = 8.0
+"""For the last passes of a server; whoever waits for its end waits longer than that."""
 TIDY_S: Final = 600.0
 """Seconds between looks for predictions that are too old and files that are too small."""
 
@@ -55,6 +61,24 @@ class Pass(msgspec.Struct):
     alarms: list[Alarm]
     """Opened or closed in this pass."""
     took_ms: float
+    whole: bool
+    """False: some of it is left for the next one."""
+
+
+class _Stage:
+    """The time of one part of a pass, from when it first asks."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = 0.0
+        self.was_over = False
+
+    def over(self) -> bool:
+        """Whether it has gone by; what there is to do is done once at least."""
+        now = time.monotonic()
+        self._end = self._end or now + self._seconds
+        self.was_over = now > self._end
+        return self.was_over
 
 
 class Keeper:
@@ -94,10 +118,15 @@ class Keeper:
             self._recipes[digest] = recipe(release.contract, release.profile)
         return self._recipes[digest]
 
-    def catch_up(self, wait_s: float = 30.0) -> Pass:
-        """One full pass; Conflict if another keeper does not give the lease within `wait_s`."""
+    def catch_up(self, wait_s: float = 30.0, stage_s: float = math.inf) -> Pass:
+        """One full pass; Conflict if another keeper does not give the lease within `wait_s`.
+
+        Of counting, judging and archiving each leaves the rest to the next pass after `stage_s`, so that none keeps the
+        others from their work.
+        """
         began = time.perf_counter()
         workspace = self._workspace
+        stages = [_Stage(stage_s) for _ in range(3)]
         with self._one, lease(workspace.log, self._owner, wait_s=wait_s) as changed:
             if changed:
                 self._joiner.forget()
@@ -106,24 +135,27 @@ class Keeper:
                 workspace.log,
                 self.recipe,
                 lateness_share=workspace.settings.monitor.lateness_share,
+                enough=stages[0].over,
             )
             joined, clocks = self._join()
-            changes = self._runner.look(clocks)
+            changes = self._runner.look(clocks, enough=stages[1].over)
             archived = archive(
                 workspace.database,
                 workspace.log,
                 workspace.tables,
                 self.recipe,
                 wanted=unsettled(lambda: fleets(workspace.run)),
+                enough=stages[2].over,
             )
-            if self._tidy(clocks) or archived:
+            whole = not any(stage.was_over for stage in stages)
+            if (whole and self._tidy(clocks)) or archived:
                 workspace.tables.close()
         told = [change for change in changes if change.state != "updated"]
         for change in told:
             for send in workspace.alerts:
                 send(change.alarm, change.state)
         took = (time.perf_counter() - began) * 1e3
-        return Pass(counted, joined, [change.alarm for change in told], took)
+        return Pass(counted, joined, [change.alarm for change in told], took, whole)
 
     def _join(self) -> tuple[dict[str, Joined], dict[str, int]]:
         """Labels of every deployment, and the deployments' clocks."""
@@ -148,7 +180,7 @@ class Keeper:
         return True
 
 
-class _Loop(threading.Thread):
+class Passes(threading.Thread):
     """Passes at an interval, until stopped; a pass that fails is told once and tried again."""
 
     def __init__(self, keeper: Keeper, workspace: Workspace, metrics: Metrics) -> None:
@@ -160,17 +192,20 @@ class _Loop(threading.Thread):
         self._told = ""
 
     def run(self) -> None:
+        """In a thread of its own: `start`."""
         while True:
-            self.step()
-            if self._ended.wait(self._workspace.settings.monitor.interval_s):
+            whole = self.step(STAGE_S)
+            if self._ended.wait(self._workspace.settings.monitor.interval_s if whole else 0.0):
                 return
 
-    def step(self) -> None:
-        said = ""
+    def step(self, stage_s: float) -> bool:
+        """One pass; whether nothing is left to do."""
+        said, whole = "", True
         try:
-            counted = self._keeper.catch_up(wait_s=0.0).counted
-            if counted.damaged:
-                self._metrics.add("log_damaged_total", by=counted.damaged)
+            done = self._keeper.catch_up(wait_s=0.0, stage_s=stage_s)
+            whole = done.whole
+            if done.counted.damaged:
+                self._metrics.add("log_damaged_total", by=done.counted.damaged)
         except Conflict:  # another keeper is at it: as good as our own pass
             pass
         except HoldfastError as bad:
@@ -183,11 +218,25 @@ class _Loop(threading.Thread):
         now = time.time_ns() // 1000
         with contextlib.suppress(OSError):  # a full disk keeps us from saying so, not from trying again
             note(self._workspace.run / "keeper.json", {"pid": os.getpid(), "passed": now, "error": said})
+        return whole
 
-    def stop(self) -> None:
-        """End after the running pass."""
+    def stop(self, last_s: float) -> None:
+        """End after the running pass and, within `last_s`, those that take in what the workers logged last."""
+        end = time.monotonic() + last_s
         self._ended.set()
         self.join()
+        while not self.step(STAGE_S) and time.monotonic() < end:
+            pass
+        if left := [segment for segment in wal.segments(self._workspace.log) if _is_finished(segment)]:
+            size = sum(segment.path.stat().st_size for segment in left) / 1e6
+            sys.stderr.write(
+                f"keeper: {size:,.0f} MB of the log are not archived yet ({len(left)} segments); the next start goes on\n"
+            )
+
+
+def _is_finished(segment: wal.Segment) -> bool:
+    with wal.finished(segment) as complete:
+        return complete
 
 
 def run_alone(workspace: Workspace, *, ready: Callable[[str], None]) -> None:
@@ -231,14 +280,13 @@ def _run(workspace: Workspace, listener: socket.socket, inference: str, metrics:
         keeper=keeper,
     )
     doors = application([*api_routes(site), *console_routes(site)], error_page)
-    loop = _Loop(keeper, workspace, metrics)
+    loop = Passes(keeper, workspace, metrics)
     loop.start()
     try:
         config = uvicorn.Config(doors, log_level="warning", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])
     finally:
-        loop.stop()
-        loop.step()  # what the workers logged last
+        loop.stop(LAST_S)
         (workspace.run / "keeper.json").unlink(missing_ok=True)
 
 

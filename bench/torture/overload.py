@@ -12,15 +12,23 @@ from __future__ import annotations
 import resource
 import sys
 import tempfile
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import uvloop
 from bench.torture.busy import CONNECTIONS, Crowd, Heard, pin, question, workspace
 from bench.torture.load import quantile
 from tests.faults.town import Server
 
+from holdfast.config import FILE
+from holdfast.workspace import Workspace
+
 SETTINGS: Final = "queue_ms = {queue:g}\nworkers = 1\n"
+PATIENT_MS: Final = 60_000.0
+"""A queue in which everybody gets an answer: so the capacity is found."""
+BUSY: Final = 32
+Told = TypeVar("Told")
 
 
 class Case(NamedTuple):
@@ -48,11 +56,18 @@ class Found(NamedTuple):
         return self.goodput > 0.85 and self.p99 < 4.0 * self.calm_p99 and self.other == 0
 
 
-async def measure(case: Case, inference: str, seconds: float) -> Found:
+async def most(case: Case, inference: str, seconds: float) -> float:
+    """Answers a second when there is always another question."""
+    crowd, text = Crowd(inference), question(case.rows)
+    await crowd.grow(BUSY)
+    await crowd.saturate(BUSY, 2.0, text)  # warm
+    return await crowd.saturate(BUSY, seconds, text)
+
+
+async def measure(case: Case, capacity: float, inference: str, seconds: float) -> Found:
     crowd, text = Crowd(inference), question(case.rows)
     await crowd.grow(CONNECTIONS)
-    await crowd.saturate(32, 2.0, text)  # warm
-    capacity = await crowd.saturate(32, seconds / 2, text)
+    await crowd.come(0.7 * capacity, 2.0, text)  # warm
     calm = await crowd.come(0.7 * capacity, seconds, text)
     busy: Heard = await crowd.come(3.0 * capacity, seconds, text)
     came = len(busy.good) + busy.shed + busy.unsent
@@ -69,13 +84,21 @@ async def measure(case: Case, inference: str, seconds: float) -> Found:
 
 def torture(case: Case, seconds: float) -> Found:
     with tempfile.TemporaryDirectory() as folder:
-        server = Server(workspace(Path(folder), case.layers, SETTINGS.format(queue=case.queue_ms)))
-        try:
-            pin(server)
-            return uvloop.run(measure(case, server.inference, seconds))
-        finally:
-            server.stop()
-            server.close()
+        home = workspace(Path(folder), case.layers, SETTINGS.format(queue=PATIENT_MS))
+        capacity = asked(home, lambda inference: most(case, inference, seconds / 2))
+        (home.folder / FILE).write_text("[serve]\n" + SETTINGS.format(queue=case.queue_ms))
+        return asked(home, lambda inference: measure(case, capacity, inference, seconds))
+
+
+def asked(home: Workspace, story: Callable[[str], Coroutine[Any, Any, Told]]) -> Told:
+    """A server of its own, while it is asked."""
+    server = Server(home)
+    try:
+        pin(server)
+        return uvloop.run(story(server.inference))
+    finally:
+        server.stop()
+        server.close()
 
 
 def main() -> int:

@@ -29,8 +29,8 @@ BURST_S: Final = 0.05
 is no queue."""
 CALM_S: Final = 1.0
 """After so long without anybody waiting too long, the next burst is a new one, unless it is those who were turned away."""
-BACK: Final = 1000
-"""Clients that may come again each second after they were turned away: they cost a thirtieth of a processor."""
+BACK: Final = 600
+"""Clients that may come again each second after they were turned away: they cost about a thirtieth of a processor."""
 LONGEST_S: Final = 10
 """That they are told on average, at most."""
 

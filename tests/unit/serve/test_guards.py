@@ -224,9 +224,9 @@ def test_the_more_are_turned_away_the_later_they_come_again():
                 found.append(load.again())
         return found
 
-    assert set(told(900, 3)) == {1}
-    told(2950, 1)
-    few = told(980, 5)  # of those, told to come again in three seconds on average, not all at once
+    assert set(told(580, 3)) == {1}
+    told(1750, 1)
+    few = told(580, 5)  # of those, told to come again in three seconds on average, not all at once
     assert set(few) == {1, 2, 3, 4, 5}
     assert 2.9 < sum(few) / len(few) < 3.1
     assert max(told(100_000, 10)) == 19

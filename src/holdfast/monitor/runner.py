@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Runner"]
 
 YEAR = 365.25 * DAY
-STEPS = 64
+STEPS = 32
 """Windows that are judged in one transaction."""
-GAP_S = 0.005
+GAP_S = 0.01
 """Between two transactions; longer than others wait between looks whether it is their turn."""
 
 
@@ -47,30 +47,43 @@ class Runner:
         self._per_year = per_year
         self._lateness = lateness
         self._watches: dict[tuple[str, str], tuple[bytes | None, Watch]] = {}
-        self._rest: dict[tuple[str, str], tuple[bytes, list[Step]]] = {}
+        self._rest: dict[tuple[str, str], tuple[bytes | None, list[Step]]] = {}
         """Windows of this look that are still to be judged, and the progress that they follow."""
 
     def look(self, clocks: Mapping[str, int], *, enough: Callable[[], bool] = lambda: False) -> list[AlarmChange]:
         """Look once at every deployment that has a clock (microseconds UTC on the deployment clock), or until `enough`."""
-        changes: list[AlarmChange] = []
         self._rest.clear()
-        with self._database.read() as stores:
-            names = [deployment.name for deployment in stores.deployments.all() if deployment.name in clocks]
+        with self._database.read() as stores:  # there may be thousands of windows: nobody waits while they are read
+            due = [deployment for deployment in stores.deployments.all() if deployment.name in clocks]
+            for deployment in due:
+                self._find(stores, deployment, clocks[deployment.name])
+        names = [deployment.name for deployment in due]
+        changes: list[AlarmChange] = []
         while names:
-            room = STEPS
-            with self._database.begin(durable=False) as stores:
-                standing = {deployment.name: deployment for deployment in stores.deployments.all()}
-                while names and room:
-                    if deployment := standing.get(names[0]):
-                        found, judged = self._look_at(stores, deployment, clocks[names[0]], room)
-                        changes += found
-                        room -= judged
-                    if room:
-                        names.pop(0)
+            try:
+                changes += self._some(names, clocks)
+            except BaseException:
+                self._watches.clear()  # they have gone on, and what they remember was not stored
+                raise
             if enough():
                 break
             if names:
                 time.sleep(GAP_S)
+        return changes
+
+    def _some(self, names: list[str], clocks: Mapping[str, int]) -> list[AlarmChange]:
+        """One transaction; names of which nothing is left to judge are taken out."""
+        changes: list[AlarmChange] = []
+        room = STEPS
+        with self._database.begin(durable=False) as stores:
+            standing = {deployment.name: deployment for deployment in stores.deployments.all()}
+            while names and room:
+                if names[0] in standing:
+                    found, judged = self._look_at(stores, standing[names[0]], clocks[names[0]], room)
+                    changes += found
+                    room -= judged
+                if room:
+                    names.pop(0)
         return changes
 
     def _look_at(self, stores: Stores, deployment: Deployment, clock: int, room: int) -> tuple[list[AlarmChange], int]:
@@ -78,13 +91,12 @@ class Runner:
         changes = close_superseded(stores, deployment, clock)
         name = (deployment.name, deployment.live)
         stored = stores.monitors.load(*name)
-        look = Look(stores, deployment, self._watch(deployment, stored), clock)
-        before, steps = self._rest.pop(name, (None, []))
-        if not steps or before != stored:
-            steps = self._steps(look)
-        steps, rest = steps[:room], steps[room:]
+        if name not in self._rest or self._rest[name][0] != stored:  # another release or keeper came in between
+            self._find(stores, deployment, clock)
+        steps, rest = self._rest[name][1][:room], self._rest[name][1][room:]
         if not steps:
             return changes, 0
+        look = Look(stores, deployment, self._watch(deployment, stored), clock)
         half = look.watch.profile.rule.length_us // 2
         opened: set[str] = set()
         for i, step in enumerate(steps):
@@ -102,6 +114,15 @@ class Runner:
         self._watches[name] = (saved, look.watch)
         self._rest[name] = (saved, rest)
         return changes, len(steps)
+
+    def _find(self, stores: Stores, deployment: Deployment, clock: int) -> None:
+        """What is to be judged, and by what."""
+        name = (deployment.name, deployment.live)
+        stored = stores.monitors.load(*name)
+        look = Look(stores, deployment, self._watch(deployment, stored), clock)
+        self._watches[name] = (stored, look.watch)
+        self._rest[name] = (stored, self._steps(look))
+        look.watch.panel()
 
     def _watch(self, deployment: Deployment, stored: bytes | None) -> Watch:
         """The watch of the last look, unless somebody else (a rollback, another keeper) has moved the progress since."""

@@ -183,3 +183,35 @@ def test_labels_that_came_out_of_order_and_at_once_are_judged_in_their_own_order
     assert [e["number"] for e in judged] == list(range(40))
     assert [e["at"] for e in judged] == sorted(e["at"] for e in judged)
     assert run(town).look(clocks) == []
+
+
+def test_a_look_that_fails_or_is_cut_short_goes_on_where_it_was(run, monkeypatch):
+    whole, cut = Town(2), Town(2)
+    pass_days(whole, run(whole), 20)
+    runner = run(cut)
+    for _ in range(20):
+        clocks = cut.pass_day()
+    assert runner.look({}) == []
+
+    def fail(*_):
+        raise RuntimeError
+
+    with monkeypatch.context() as broken:
+        broken.setattr("holdfast.monitor.runner.follow", fail)
+        with pytest.raises(RuntimeError):
+            runner.look(clocks)
+    monkeypatch.setattr("holdfast.monitor.runner.STEPS", 3)
+    runner.look(clocks, enough=lambda: True)
+    judged = evidence(cut)
+    assert 0 < len(judged) <= 3
+    runner.look(clocks)
+    assert evidence(cut) == evidence(whole)
+
+
+def evidence(town):
+    with town.database.read() as stores:
+        live = stores.deployments.get("prices").live
+        return [
+            (point["stream"], point["number"], round(point["evidence"], 9))
+            for point in stores.monitors.evidence("prices", live)
+        ]

@@ -7,6 +7,7 @@ It knows just enough of HTTP to talk to our own server: whole answers with a Con
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -22,6 +23,9 @@ END: Final = b"\r\n\r\n"
 STALE_S: Final = 2.0
 """A connection that was idle for longer is not used again: the server may be about to close it."""
 LENGTH: Final = b"content-length:"
+AGAIN: Final = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
+TRIES: Final = 10
+"""Of a request that a busy server asks to send again later."""
 
 
 class Reply(NamedTuple):
@@ -103,7 +107,7 @@ class _Connection(asyncio.Protocol):
         self.closed = False
         self._transport: asyncio.Transport | None = None
         self._got = bytearray()
-        self._answered: asyncio.Future[tuple[int, bytes]] | None = None
+        self._answered: asyncio.Future[tuple[int, bytes, int]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -117,7 +121,9 @@ class _Connection(asyncio.Protocol):
         length = int(self._got[at + len(LENGTH) : self._got.find(b"\r", at)]) if at >= 0 else 0
         whole = head + len(END) + length
         if len(self._got) >= whole:
-            self._answered.set_result((int(self._got[9:12]), bytes(self._got[head + len(END) : whole])))
+            told = AGAIN.search(self._got, 0, head)
+            again_s = int(told[1]) if told else 0
+            self._answered.set_result((int(self._got[9:12]), bytes(self._got[head + len(END) : whole]), again_s))
             del self._got[:whole]
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -135,11 +141,15 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         loop = asyncio.get_running_loop()
         for place, request in todo:
-            began = time.perf_counter_ns()
-            self._answered = loop.create_future()
-            self._transport.write(request)
-            status, body = await self._answered
-            replies[place] = Reply(status, body, (time.perf_counter_ns() - began) // 1000)
+            for tries in range(TRIES):
+                began = time.perf_counter_ns()
+                self._answered = loop.create_future()
+                self._transport.write(request)
+                status, body, again_s = await self._answered
+                replies[place] = Reply(status, body, (time.perf_counter_ns() - began) // 1000)
+                if not again_s or tries == TRIES - 1:
+                    break
+                await asyncio.sleep(again_s)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -29,6 +29,8 @@ BURST_S: Final = 0.05
 is no queue."""
 CALM_S: Final = 1.0
 """After so long without anybody waiting too long, the next burst is a new one, unless it is those who were turned away."""
+FEW: Final = 8
+"""So few requests before one are no queue, however long they took: to turn it away would help nobody."""
 BACK: Final = 600
 """Clients that may come again each second after they were turned away: they cost about a thirtieth of a processor."""
 LONGEST_S: Final = 10
@@ -49,6 +51,7 @@ class Load:
         self._limit = limit_s / 2.0
         self._calm = CALM_S
         self._began: float | None = None
+        self._before = 0  # requests of this tick before the one at hand
         self._first = self._last = now() - CALM_S  # that somebody waited too long, in this burst or queue
         self._counted, self._away = now(), 0  # turned away since
         self._mean = 1  # seconds that they are told
@@ -57,11 +60,12 @@ class Load:
         """Whether the request at hand has waited too long; called once for each."""
         began = self._began
         if began is None:
-            self._began = self._now()
+            self._began, self._before = self._now(), 0
             asyncio.get_running_loop().call_soon(self._end)
             return False
+        self._before += 1
         now = self._now()
-        if now - began < self._limit:
+        if now - began < self._limit or self._before < FEW:
             return False
         if now - self._last >= self._calm:
             self._first = now

@@ -1,6 +1,7 @@
 """The light client keeps order, keeps connections, and says what went wrong."""
 
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -15,7 +16,11 @@ class Echo(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.add(self.client_address)
-        self.send_response(422 if b"bad" in body else 200)
+        again = b"busy" in body and self.server.busy > 0
+        self.server.busy -= again
+        self.send_response(503 if again else 422 if b"bad" in body else 200)
+        if again:
+            self.send_header("Retry-After", "1")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -31,6 +36,7 @@ def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as http:
         http.daemon_threads = True
         http.seen = set()
+        http.busy = 0
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         yield http
@@ -55,6 +61,14 @@ def test_answers_come_in_the_order_of_requests_over_few_connections(server, clie
 def test_a_body_larger_than_one_read_comes_whole(client):
     body = {"text": "y" * 3_000_000}
     assert client.post("/p", body) == body
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server, client):
+    server.busy = 1
+    began = time.monotonic()
+    assert [r.status for r in client.post_all("/p", [b'"busy"', b'"idle"'])] == [200, 200]
+    assert time.monotonic() - began >= 1.0
+    assert server.busy == 0
 
 
 def test_a_refusal_is_an_error_with_what_the_server_said(client):

@@ -11,7 +11,7 @@ from holdfast.core.deployment import Deployment
 from holdfast.errors import Forbidden, HoldfastError, MalformedRequest, Overloaded, TooLate, TooMany, Unauthorized
 from holdfast.serve.budgets import Budgets
 from holdfast.serve.guards import FREE, OPEN, SCOPE_OF, Admission
-from holdfast.serve.load import Load
+from holdfast.serve.load import FEW, Load
 from holdfast.testing import MemoryDatabase
 
 KEYS = {
@@ -267,6 +267,21 @@ def test_a_stall_is_no_queue():
         assert not load.late()
         clock.now += 10.0  # somebody else had the processor
         assert not any(load.late() for _ in range(100))
+
+    asyncio.run(ask())
+
+
+def test_a_few_slow_ones_are_no_queue():
+    """On a machine with other work each may take long; to turn one of a handful away would help nobody."""
+
+    async def ask():
+        clock = Steady()
+        load = Load(0.02, clock)
+        for _ in range(20):
+            for _ in range(FEW):
+                assert not load.late()
+                clock.now += 0.3
+            await asyncio.sleep(0)
 
     asyncio.run(ask())
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from holdfast.http.access_log import MOST, AccessLog, Line, moment
-from holdfast.rpc.messages import SERVICE
-from holdfast.rpc.service import Call
+
+if TYPE_CHECKING:
+    from holdfast.rpc.service import Call
 
 __all__ = ["heard"]
 
 
 def heard(log: AccessLog) -> Callable[[Call], None]:
     """Writes a call into the log."""
+    from holdfast.rpc.messages import SERVICE  # with the libraries of the extra, which the base install does not have
 
     def write(call: Call) -> None:
         wrong, ids = call.told.wrong, dict(call.told.headers)

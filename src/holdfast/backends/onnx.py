@@ -141,7 +141,6 @@ class _Direct:
         width: int,
         many: Direct,
     ) -> None:
-        self._run = session.run_with_iobinding
         self._many = many
         self._row, answer = np.zeros((1, columns)), np.zeros((1, width))
         self._place = self._row.T
@@ -151,18 +150,27 @@ class _Direct:
         self._binding = session.io_binding()
         self._binding.bind_ortvalue_input(matrix, onnxruntime.OrtValue.ortvalue_from_numpy(self._row))
         self._binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
+        self._run = _bound(session, self._binding)
 
     def __call__(self, numbers: NDArray[np.float64], texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
         if numbers.shape[1] != 1 or not self._lock.acquire(blocking=False):
             return self._many(numbers, texts)
         try:
             self._place[:] = numbers
-            self._run(self._binding)
+            self._run()
             return self._answer.copy()
         except Exception as bad:  # noqa: BLE001 - its errors share no base class
             raise _failed(bad) from None
         finally:
             self._lock.release()
+
+
+def _bound(session: Any, binding: Any) -> Callable[[], object]:
+    """A run through bound memory, where the session lets us without its questions about graphics cards each time."""
+    try:
+        return partial(session._sess.run_with_iobinding, binding._iobinding, None)  # noqa: SLF001
+    except AttributeError:
+        return partial(session.run_with_iobinding, binding)
 
 
 def _number(values: NDArray[Any]) -> NDArray[Any]:

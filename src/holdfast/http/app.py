@@ -13,6 +13,8 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from holdfast.errors import HoldfastError, MalformedRequest, NotFound, Overloaded, ServeError
 from holdfast.http.packing import packed, unpacked
 from holdfast.http.problems import Refused, Reply, advice, json, problem
@@ -261,7 +263,7 @@ class App:
         if type(bad) is Overloaded:  # who is in a hurry has a few of these ready
             self._admission.postpone(bad)
             if (shed := self._shed.get((bad.what, bad.retry_s))) is None:
-                shed = self._shed[bad.what, bad.retry_s] = problem(bad)._replace(rest_s=REST_S)
+                shed = self._shed[bad.what, bad.retry_s] = msgspec.structs.replace(problem(bad), rest_s=REST_S)
             return shed
         return problem(bad, (("allow", bad.allowed),) if isinstance(bad, MethodNotAllowed) else ())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
+import msgspec
+
 from holdfast.errors import MalformedRequest, TooLarge
 from holdfast.http.problems import Refused, Reply
 
@@ -49,8 +51,8 @@ def packed(reply: Reply, accepted: str) -> Reply:
         return reply
     packer = zlib.compressobj(LEVEL, wbits=_WINDOWS[coding])
     body = packer.compress(reply.body) + packer.flush()
-    return reply._replace(
-        body=body, headers=(*reply.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
+    return msgspec.structs.replace(
+        reply, body=body, headers=(*reply.headers, ("content-encoding", coding), ("vary", "accept-encoding"))
     )
 
 

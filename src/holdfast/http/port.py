@@ -106,7 +106,7 @@ class InferencePort:
     def _end_of_tick(self) -> None:
         waiting, self._waiting = self._waiting, []
         batch = [(connection, connection.take()) for connection in waiting]
-        frames = [frame for _, held in batch for one in held if one.reply is not None for frame in one.reply.frames]
+        frames = [frame for _, held in batch for reply, _ in held if reply is not None for frame in reply.frames]
 
         def safe(bad: HoldfastError | None) -> None:
             unlogged = None if bad is None else problem(bad)

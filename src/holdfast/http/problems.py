@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.errors import HoldfastError, InvalidInput, Overloaded
-
-if TYPE_CHECKING:
-    from holdfast.predictions.log import Frame
+from holdfast.predictions.log import Frame
 
 __all__ = ["HeadTooLarge", "Refused", "Reply", "TooSlow", "advice", "json", "problem"]
 
@@ -20,7 +18,7 @@ PROBLEM: Final = "application/problem+json"
 Headers = tuple[tuple[str, str], ...]
 
 
-class Reply(NamedTuple):
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """An answer, and the log frames that must be written before it goes out."""
 
     status: int

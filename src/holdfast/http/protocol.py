@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from holdfast.http.problems import Reply, TooSlow
 from holdfast.http.reader import Heads, Limits, Meter, Reader, Request
@@ -59,11 +59,8 @@ class Port(Protocol):
         ...
 
 
-class Held(NamedTuple):
-    """An answer until it is logged; reply None: 100 Continue. Without a request it is the connection's last one."""
-
-    reply: Reply | None
-    asked: Request | None
+Held = tuple[Reply | None, Request | None]
+"""An answer until it is logged, and its request; no reply: 100 Continue; no request: the connection's last answer."""
 
 
 class Connection(asyncio.Protocol):
@@ -136,17 +133,12 @@ class Connection(asyncio.Protocol):
     def _working(self) -> bool:
         return bool(self._reader.inbox or self._asked or self._held or self._taken)
 
-    @property
-    def _free(self) -> bool:
-        """To take the next request."""
-        return self._writable and self._asked is None and not self._resting
-
     def _turn(self) -> None:
         """Take requests in order, a burst at most; then others have a turn."""
         self._turning = False
         inbox, limits = self._reader.inbox, self._port.limits
         left = limits.burst
-        while inbox and self._free and self._taken < limits.waiting:
+        while inbox and self._writable and self._asked is None and not self._resting and self._taken < limits.waiting:
             if not left:
                 self._turning = True
                 asyncio.get_running_loop().call_soon(self._turn)
@@ -157,7 +149,7 @@ class Connection(asyncio.Protocol):
             left -= 1
             asked = inbox.popleft()
             if not isinstance(asked, Request):
-                self._hold(Held(asked, None))
+                self._hold((asked, None))
                 continue
             asked.client = self._client
             reply = self._port.handle(asked, self._later)
@@ -165,7 +157,8 @@ class Connection(asyncio.Protocol):
                 self._asked = asked
             else:
                 self._answer(asked, reply)
-        self._throttle()
+        if inbox or self._paused or not self._writable or self._resting:
+            self._throttle()
 
     def _later(self, reply: Reply) -> None:
         """The slow request is done."""
@@ -181,7 +174,7 @@ class Connection(asyncio.Protocol):
             asked.keep, reader.deaf = False, True
         if reply.rest_s:
             self._rests_until = time.monotonic() + reply.rest_s
-        self._hold(Held(reply, asked))
+        self._hold((reply, asked))
 
     def _rest(self) -> None:
         """It was told when to come again, and is here before that: it is not listened to until then."""
@@ -243,7 +236,8 @@ class Connection(asyncio.Protocol):
     @staticmethod
     def _last(held: Held) -> bool:
         """Whether the connection ends with it."""
-        return held.reply is not None if held.asked is None else not held.asked.keep
+        reply, asked = held
+        return reply is not None if asked is None else not asked.keep
 
     def _end(self) -> None:
         """Close once all is sent. A client that may still be sending is heard out, or the reset would eat our answer."""

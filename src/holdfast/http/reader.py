@@ -194,7 +194,9 @@ class Reader:
 
     def answered(self, request: Request) -> None:
         """Its body is needed no more."""
-        self._pay(min(len(request.body), self._owed))  # nothing is owed once the client is gone
+        size = min(len(request.body), self._owed)  # nothing is owed once the client is gone
+        self._owed -= size
+        self._meter.bytes -= size
 
     def abandon(self) -> None:
         """The client is gone, and what it had asked is nobody's question any more."""

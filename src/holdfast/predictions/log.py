@@ -67,7 +67,7 @@ def encode(record: Record) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct, frozen=True, gc=False):
     """A record and its bytes in the log."""
 
     data: bytes

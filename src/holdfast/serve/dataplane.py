@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ PROBLEM: Final = "application/problem+json"
 Table = Mapping[str, NDArray[Any]]
 
 
-class Answer(NamedTuple):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the client gets, and what the log must have before."""
 
     status: int

@@ -50,7 +50,7 @@ class Load:
         # What came during the tick before has waited for that one, too.
         self._limit = limit_s / 2.0
         self._calm = CALM_S
-        self._began: float | None = None
+        self._began = 0.0
         self._before = 0  # requests of this tick before the one at hand
         self._first = self._last = now() - CALM_S  # that somebody waited too long, in this burst or queue
         self._counted, self._away = now(), 0  # turned away since
@@ -58,14 +58,15 @@ class Load:
 
     def late(self) -> bool:
         """Whether the request at hand has waited too long; called once for each."""
-        began = self._began
-        if began is None:
-            self._began, self._before = self._now(), 0
-            asyncio.get_running_loop().call_soon(self._end)
+        before = self._before
+        self._before = before + 1
+        if before < FEW:
+            if not before:
+                self._began = self._now()
+                asyncio.get_running_loop().call_soon(self._end)
             return False
-        self._before += 1
         now = self._now()
-        if now - began < self._limit or self._before < FEW:
+        if now - self._began < self._limit:
             return False
         if now - self._last >= self._calm:
             self._first = now
@@ -74,7 +75,7 @@ class Load:
 
     def waited(self) -> float:
         """Seconds since this tick began."""
-        return 0.0 if self._began is None else self._now() - self._began
+        return self._now() - self._began if self._before else 0.0
 
     def again(self) -> int:
         """One is turned away: after how many seconds it should come again. Spread, so that they don't come all at once.
@@ -94,4 +95,4 @@ class Load:
 
     def _end(self) -> None:
         """The tick is over: all that was ready has had its turn."""
-        self._began = None
+        self._before = 0

@@ -84,6 +84,8 @@ class Place(NamedTuple):
 
 
 _ANSWERS: Final = (Prediction, Tally)
+STRIDE: Final = 64 << 10
+"""Bytes of the log that others may have to count for themselves, since we have not told yet."""
 
 
 class Metrics:
@@ -106,7 +108,8 @@ class Metrics:
                 self._book.start((family,))
         self._bytes = self._book.start(("log_bytes_total",))
         self._answered: dict[tuple[str, str], int] = {}
-        self._position = (0, 0)
+        self._position = self._told = (0, 0)
+        self._flagged = False
         if place and path:
             self._inherit(path, place)
 
@@ -116,18 +119,30 @@ class Metrics:
         """These frames are in the log, which now ends there (segment, offset)."""
         with self._lock:
             size = 0
-            for data, record in frames:
-                size += len(data)
-                self._count(record)
+            for frame in frames:
+                size += len(frame.data)
+                self._count(frame.record)
             self._weigh(size)
             self._position = position
-            self._book.flush(*position)
+            if position[0] != self._told[0] or position[1] - self._told[1] >= STRIDE or self._flagged:
+                self._tell()
+
+    def settle(self) -> None:
+        """Let others see all that was counted; called several times a second, and at the end."""
+        with self._lock:
+            if self._position != self._told:
+                self._tell()
+
+    def _tell(self) -> None:
+        self._told = self._position
+        self._flagged = False
+        self._book.flush(*self._position)
 
     def add(self, family: str, *labels: str, by: int = 1) -> None:
         """Something that is not in the log; seen by others at once."""
         with self._lock:
             self._add((family, *labels), by)
-            self._book.flush(*self._position)
+            self._tell()
 
     def refused(self, deployment: str, code: str) -> None:
         """One refused request of which the log has no record; an empty deployment where the name is unknown."""
@@ -136,6 +151,7 @@ class Metrics:
     def flagged(self, deployment: str, flags: Mapping[str, int]) -> None:
         """Values of a request that are unusual; seen by others when the request itself is."""
         with self._lock:
+            self._flagged = True  # no log tells of them
             for field, count in flags.items():
                 self._add(("flagged_values_total", deployment, field), count)
 
@@ -145,7 +161,7 @@ class Metrics:
             start = self._book.start((family, *labels))
             self._values[start] = value
             self._book.changed.add(start)
-            self._book.flush(*self._position)
+            self._tell()
 
     def following(self, generation: int) -> None:
         """The generation of the traffic plan in force."""
@@ -190,7 +206,7 @@ class Metrics:
                         self._values[start + i] += number
             self._catch_up(before.position, place.log)
         self._position = (0, 0)
-        self._book.flush(0, 0)
+        self._tell()
 
     def _catch_up(self, position: counts.Position, log: Path) -> None:
         for record, size, number, offset in counts.behind(log, position):

@@ -139,9 +139,10 @@ class _Worker:
         await self._end(port, rpc)
 
     async def _look_after_access(self) -> None:
-        """New and revoked keys, renewed certificates."""
+        """New and revoked keys, renewed certificates; and others shall see what we counted."""
         while True:
             await asyncio.sleep(ACCESS_S)
+            self._metrics.settle()
             self._admission.refresh()
             if self._certificate:
                 self._certificate.refresh()
@@ -179,6 +180,7 @@ class _Worker:
         if self._shelf is not None:
             self._shelf.close()
         self._journal.close()
+        self._metrics.settle()
         if self._access:
             self._access.close()
 

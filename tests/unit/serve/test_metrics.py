@@ -12,7 +12,7 @@ from holdfast.core.prediction import Label, Labelled, Prediction, Record, Refusa
 from holdfast.predictions.log import Writer, framed
 from holdfast.serve import counts
 from holdfast.serve import metrics as module
-from holdfast.serve.metrics import BUCKETS_US, Metrics, Place, pages, totals
+from holdfast.serve.metrics import BUCKETS_US, STRIDE, Metrics, Place, pages, totals
 
 
 def families(metrics):
@@ -80,6 +80,25 @@ def test_prometheus_reads_every_line():
 
 def test_an_idle_process_says_so():
     assert families(Metrics())["holdfast_log_bytes"].samples[0].value == 0.0
+
+
+def test_others_see_every_count_at_once_and_count_little_of_the_log_themselves(tmp_path):
+    """What a process has not told yet stands behind the position that it told last, and never much of it."""
+    process = Process(tmp_path)
+    path = tmp_path / "fleet" / "w0.counts"
+    for number in range(1, 301):
+        process.tick(answered())
+        (page,) = pages(tmp_path / "fleet", tmp_path / "log")
+        assert page.numbers["answered", "town", "live"][0] == number
+        told = counts.read(path).position
+        assert told.number == process.writer.position[0]
+        assert process.writer.position[1] - told.offset < STRIDE
+    process.metrics.settle()
+    assert counts.read(path).position[1:] == process.writer.position
+    process.metrics.flagged("town", {"area": 1})
+    process.tick(answered())
+    assert counts.read(path).numbers["flagged_values_total", "town", "area"] == [1], "the log does not tell of them"
+    process.die()
 
 
 def test_every_kind_of_record_is_counted():

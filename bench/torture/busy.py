@@ -7,11 +7,13 @@ come again is left alone until then. Time counts from when a client came, not fr
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -86,14 +88,19 @@ def question(rows: int) -> bytes:
     return head.encode() + body
 
 
-def pin(server: Server) -> None:
-    """The server on the first core, we on the last: neither takes the other's time."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) > 1:
-        for pid in server.workers():
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {cores[0]})
-        os.sched_setaffinity(0, {cores[-1]})
+@contextlib.contextmanager
+def pinned(server: Server) -> Iterator[None]:
+    """The server on the first core, we on the last, for the block: neither takes the other's time."""
+    before = os.sched_getaffinity(0)
+    first, *_, last = [min(before), *sorted(before)]
+    for pid in server.workers():
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {first})
+    os.sched_setaffinity(0, {last})
+    try:
+        yield
+    finally:  # whoever is started next must not inherit it
+        os.sched_setaffinity(0, before)
 
 
 class Heard:

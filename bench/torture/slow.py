@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import uvloop
-from bench.torture.busy import Crowd, pin, question, workspace
+from bench.torture.busy import Crowd, pinned, question, workspace
 from bench.torture.load import quantile
 from tests.faults.town import Server
 
@@ -145,8 +145,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         server = Server(workspace(Path(folder), 1, ""))
         try:
-            pin(server)
-            found = uvloop.run(measure(server, seconds))
+            with pinned(server):
+                found = uvloop.run(measure(server, seconds))
         finally:
             server.stop()
             server.close()

@@ -64,7 +64,7 @@ class Journal:
         back: runs a function in the event loop from another thread (`loop.call_soon_threadsafe`); None: durability
             `process`, which needs no thread.
         serve_when_full: answer, unlogged and counted, when the disk is full.
-        appended: called after every append, before any answer of it goes out, with the frames that are in the log or will be
+        appended: called at every commit, before any answer of it goes out, with the frames that are in the log or will be
             answered without it, and the counts.
     """
 
@@ -87,7 +87,11 @@ class Journal:
 
     def commit(self, frames: Sequence[Frame], then: Told) -> None:
         """Append the frames of a tick; `then` is called when they are safe. Never raises."""
-        bad = self._append(frames) if frames else None
+        bad = None
+        if frames:
+            bad = self._append(frames)
+        else:
+            self._tell(())
         if self._thread is None or not (self._syncing or (frames and bad is None)):
             then(bad)
             return
@@ -122,12 +126,15 @@ class Journal:
         if bad is not None:
             counts.refused += len(frames)
             done = done if isinstance(bad, LogFull) else ()
+        self._tell(done)
+        return bad
+
+    def _tell(self, done: Sequence[Frame]) -> None:
         if self._appended is not None:
             try:
-                self._appended(done, counts)
+                self._appended(done, self.counts)
             except Exception:  # noqa: BLE001 - a counter that fails must not cost the answers
                 sys.stderr.write(traceback.format_exc())
-        return bad
 
     def _sync(self) -> None:
         assert self._thread is not None

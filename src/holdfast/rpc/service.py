@@ -147,6 +147,7 @@ class Service:
         if self._heard is not None:
             self._heard(Call(name, context, at, began, len(body), told))
         if told.wrong is not None:
+            self._state.metrics.settle()
             await context.abort(*status_of(told.wrong))
         return told.body
 

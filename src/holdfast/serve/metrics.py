@@ -109,7 +109,7 @@ class Metrics:
         self._bytes = self._book.start(("log_bytes_total",))
         self._answered: dict[tuple[str, str], int] = {}
         self._position = self._told = (0, 0)
-        self._flagged = False
+        self._unlogged = False  # counted what no log tells of
         if place and path:
             self._inherit(path, place)
 
@@ -124,18 +124,18 @@ class Metrics:
                 self._count(frame.record)
             self._weigh(size)
             self._position = position
-            if position[0] != self._told[0] or position[1] - self._told[1] >= STRIDE or self._flagged:
+            if position[0] != self._told[0] or position[1] - self._told[1] >= STRIDE or self._unlogged:
                 self._tell()
 
     def settle(self) -> None:
         """Let others see all that was counted; called several times a second, and at the end."""
         with self._lock:
-            if self._position != self._told:
+            if self._unlogged or self._position != self._told:
                 self._tell()
 
     def _tell(self) -> None:
         self._told = self._position
-        self._flagged = False
+        self._unlogged = False
         self._book.flush(*self._position)
 
     def add(self, family: str, *labels: str, by: int = 1) -> None:
@@ -145,13 +145,18 @@ class Metrics:
             self._tell()
 
     def refused(self, deployment: str, code: str) -> None:
-        """One refused request of which the log has no record; an empty deployment where the name is unknown."""
-        self.add("refusals_total", deployment, code)
+        """One refused request of which the log has no record; an empty deployment where the name is unknown.
+
+        Seen by others after `logged` or `settle`, one of which every door calls before the client hears of it.
+        """
+        with self._lock:
+            self._unlogged = True
+            self._add(("refusals_total", deployment, code), 1)
 
     def flagged(self, deployment: str, flags: Mapping[str, int]) -> None:
         """Values of a request that are unusual; seen by others when the request itself is."""
         with self._lock:
-            self._flagged = True  # no log tells of them
+            self._unlogged = True
             for field, count in flags.items():
                 self._add(("flagged_values_total", deployment, field), count)
 

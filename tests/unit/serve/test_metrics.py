@@ -172,6 +172,7 @@ def test_counts_equal_the_log_however_processes_die(tmp_path_factory, acts):
             process = Process(home)
         elif act == "refuse":
             process.metrics.refused("", "HF200")
+            process.tick()
             unlogged += 1
         else:
             process.metrics.flagged("d", {"f": 1})

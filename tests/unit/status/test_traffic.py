@@ -69,6 +69,7 @@ def test_rates_are_of_all_processes_and_of_the_time_between(tmp_path):
     one.tick(answered("town", rows=4), answered("town", rows=4))
     other.tick(answered("town"), Refusal("r", "town", 1, 1, "HF301", "", 0), answered("city"))
     other.metrics.refused("", "HF400")
+    other.metrics.settle()
     told = traffic(before, seen(tmp_path, 12.0))
     assert (told["town"].requests, told["town"].rows, told["town"].refused) == (1.5, 4.5, 0.5)
     assert (told["city"].requests, told["city"].refused) == (0.5, 0)
@@ -113,6 +114,7 @@ def test_what_asks_for_unknown_names_is_shown(tmp_path):
     worker = Worker(tmp_path)
     before = seen(tmp_path, 0.0)
     worker.metrics.refused("", "HF400")
+    worker.metrics.settle()
     assert "(no such name)" in shown(before, seen(tmp_path, 1.0))
     assert "(no such name)" not in shown(before, before)
 
@@ -126,6 +128,7 @@ def test_where_nobody_looks_at_it_each_look_is_printed(tmp_path, capsys, monkeyp
         if not left:
             raise KeyboardInterrupt
         worker.metrics.refused("", "HF400")
+        worker.metrics.settle()
         left.pop()
         return overview()
 

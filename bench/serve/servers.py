@@ -140,7 +140,7 @@ SERVERS: Final = (
     Entry("fastapi-lists", "FastAPI + ONNX Runtime, lists", "nested", "fastapi"),
     Entry("fastapi-rows", "FastAPI + ONNX Runtime, rows", "rows", "fastapi", cases=("row", "rows")),
     Entry("mlserver", "MLServer + ONNX Runtime", "tensor", "mlserver"),
-    Entry("mlserver-grpc", "MLServer + ONNX Runtime, gRPC", "grpc", "mlserver"),
+    Entry("mlserver-grpc", "MLServer + ONNX Runtime, gRPC", "grpc", "mlserver", cases=("row", "rows")),  # FP32 out
     Entry("mlflow", "MLflow `models serve`", "invocations", "mlflow"),
     Entry("litserve", "LitServe", "nested", "litserve"),
     Entry("vetiver", "vetiver", "records", "vetiver"),

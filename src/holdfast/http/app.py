@@ -163,7 +163,7 @@ class App:
             asked = self._asked(request)
             self._admission.entitled(request.headers, asked.name, asked.verb)
         except HoldfastError as bad:
-            self._state.metrics.refused(asked.name if asked.name in self._plan.deployments else "", bad.code)
+            self._count(bad, asked.name)
             return bad
         return None
 
@@ -254,12 +254,15 @@ class App:
         accepted = request.headers.get("accept-encoding")
         return packed(reply, accepted) if accepted else reply
 
-    def _trouble(self, bad: Exception, name: str) -> Reply:
+    def _count(self, bad: HoldfastError, name: str) -> None:
         """What was refused before the data plane saw it is counted here; unknown names are counted together."""
+        self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
+
+    def _trouble(self, bad: Exception, name: str) -> Reply:
         if not isinstance(bad, HoldfastError):
             sys.stderr.write("".join(traceback.format_exception(bad)))
             bad = ServeError.unforeseen(bad)
-        self._state.metrics.refused(name if name in self._plan.deployments else "", bad.code)
+        self._count(bad, name)
         if type(bad) is Overloaded:  # who is in a hurry has a few of these ready
             self._admission.postpone(bad)
             if (shed := self._shed.get((bad.what, bad.retry_s))) is None:

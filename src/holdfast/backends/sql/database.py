@@ -29,13 +29,8 @@ SYNCED = "synced"
 MEMORY = "sqlite://"
 
 
-class _How(NamedTuple):
-    """How a transaction begins and ends in SQLite."""
-
-    synchronous: str = ""
-
-
-READ, WRITE, WRITE_SOON = _How(), _How("FULL"), _How("NORMAL")
+READ, WRITE, WRITE_SOON = "", "FULL", "NORMAL"
+"""How a transaction ends in SQLite: its `synchronous`, if it writes."""
 
 
 class SqlStores(NamedTuple):
@@ -79,7 +74,7 @@ class SqlDatabase:
             stores.cursors.set(SYNCED, stores.cursors.get(SYNCED) + 1)
 
     @contextlib.contextmanager
-    def _transaction(self, how: _How) -> Iterator[SqlStores]:
+    def _transaction(self, how: str) -> Iterator[SqlStores]:
         with self._engine.connect().execution_options(holdfast=how) as connection, connection.begin():
             yield SqlStores(
                 Deployments(connection),
@@ -149,10 +144,10 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
 
 def _sqlite_begin(connection: sa.Connection) -> None:
     how = connection.get_execution_options().get("holdfast", WRITE)
-    if how is READ:
+    if how == READ:
         connection.exec_driver_sql("BEGIN")
         return
-    connection.exec_driver_sql(f"PRAGMA synchronous={how.synchronous}")
+    connection.exec_driver_sql(f"PRAGMA synchronous={how}")
     # SQLite itself looks ever more rarely, and may miss every gap between the transactions of a busy keeper.
     raw, end = connection.connection.driver_connection, time.monotonic() + BUSY_SECONDS
     assert raw is not None

@@ -153,7 +153,7 @@ def _changed(rng: random.Random, value: Any) -> Any:
             case 1:
                 value[rng.choice(("x", "", name.upper(), "parameters", "data"))] = value.pop(name)
             case 2:
-                value[rng.choice(("extra", "id", "parameters", "outputs"))] = rng.choice(NASTY)
+                value[rng.choice(("extra", "id", "parameters", "outputs"))] = _nasty(rng)
             case _:
                 value[name] = _changed(rng, value[name])
         return value
@@ -169,6 +169,11 @@ def _changed(rng: random.Random, value: Any) -> Any:
             case _:
                 value[index] = _changed(rng, value[index])
         return value
+    return _nasty(rng)
+
+
+def _nasty(rng: random.Random) -> Any:
+    """Our own copy: what is changed again must not change the list, nor become part of itself."""
     return copy.deepcopy(rng.choice(NASTY))
 
 

@@ -39,6 +39,9 @@ class Line(asyncio.Transport):
     def write_eof(self):
         self.ended = True
 
+    def is_closing(self):
+        return self.closed
+
     def close(self):
         self.closed = True
         self.gone.set()
@@ -156,3 +159,14 @@ def get(path: str = "/", *headers: str, method: str = "GET", body: bytes = b"") 
 
 def post(path: str = "/", body: bytes = b"x", *headers: str) -> bytes:
     return get(path, *headers, method="POST", body=body)
+
+
+def said(*parts, limits=None, append=None):
+    """What one client hears, and its line."""
+    heard = []
+
+    async def story():
+        heard.append(await Wire(append=append, limits=limits).say(*parts))
+
+    run(story)
+    return heard[0]

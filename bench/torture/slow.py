@@ -28,6 +28,10 @@ RATE: Final = 300.0
 SLOW: Final = 500
 LARGE: Final = 20
 BODY: Final = 100 << 20
+PIECE: Final = 64 << 10
+"""As a network delivers them. A megabyte in one call would hold up the ordinary clients, who share the enemies' core."""
+PACE: Final = 10 << 20
+"""Bytes a second of one body."""
 GROWTH: Final = 300 << 20
 ENEMIES: Final = "enemies"
 NOISE_MS: Final = 3.0
@@ -84,13 +88,13 @@ class Enemies:
         writer.write(f"POST /v1/models/town:predict HTTP/1.1\r\nHost: localhost\r\n{told}\r\n\r\n".encode())
         answer = asyncio.create_task(reader.read(12))
         answer.add_done_callback(self._told)
-        piece = b"x" * (1 << 20)
+        piece = b"x" * PIECE
         with contextlib.suppress(OSError, TimeoutError):
-            for _ in range(BODY >> 20):
-                writer.write(b"100000\r\n" + piece + b"\r\n" if number % 2 else piece)
+            for _ in range(BODY // PIECE):
+                writer.write(b"%x\r\n%b\r\n" % (PIECE, piece) if number % 2 else piece)
                 async with asyncio.timeout(2.0):  # not wait_for, which may swallow that we are to stop
                     await writer.drain()
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(PIECE / PACE)
         answer.cancel()
 
     def _told(self, answer: asyncio.Task[bytes]) -> None:

@@ -1,9 +1,9 @@
 """One connection: its requests one after the other, and the replies in that order, as bytes.
 
 Because requests are taken in turn, pipelined answers cannot overtake each other, and what waits is bounded: reading pauses
-while too many requests wait or while the client does not read. An answer is *held* until the end of the event loop's tick,
-when the port has the tick's log written. Time is the port's coarse clock: a sweep once a second asks each connection whether
-it waited too long, instead of a timer per request.
+while too many requests wait, while the client does not read, and, after it said much, until others had their turn. An answer
+is *held* until the end of the event loop's tick, when the port has the tick's log written. Time is the port's coarse clock: a
+sweep once a second asks each connection whether it waited too long, instead of a timer per request.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Held", "Port", "encode"]
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+MUCH: Final = 64 << 10
+"""After so many bytes at once a client waits for its turn: the loop would read megabytes from one before it looks at others."""
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -48,6 +50,10 @@ class Port(Protocol):
 
     def hold(self, connection: Connection) -> None:
         """At the end of this tick `take` its answers and, once they are logged, `release` them."""
+        ...
+
+    def read_later(self, connection: Connection) -> None:
+        """It says much: let it `read_on` when it is its turn."""
         ...
 
     def opened(self, connection: Connection) -> None:
@@ -76,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._turning = False  # the next turn is scheduled
         self._ending = False
         self._paused = False
+        self._loud = False  # others are heard before it goes on
         self._writable = True
         self._rests_until = 0.0
         self._resting = False
@@ -99,6 +106,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read, then work."""
         reader = self._reader
+        if len(data) >= MUCH:
+            self._give_way()
         if reader.deaf:
             return
         began = reader.midway
@@ -195,10 +204,22 @@ class Connection(asyncio.Protocol):
         if len(self._held) == 1:
             self._port.hold(self)
 
+    def _give_way(self) -> None:
+        if not self._loud:
+            self._loud = True
+            self._port.read_later(self)
+            self._throttle()
+
+    def read_on(self) -> None:
+        """The others have been heard."""
+        self._loud = False
+        self._throttle()
+
     def _throttle(self) -> None:
-        """Read on only while there is room for what comes."""
-        pause = not self._writable or self._resting or len(self._reader.inbox) >= self._port.limits.waiting
-        if self._transport is not None and not self._ending and pause != self._paused:
+        """Read on only while there is room for what comes; of one that is being refused, all that still comes."""
+        full = not self._writable or self._resting or len(self._reader.inbox) >= self._port.limits.waiting
+        pause = self._loud or (full and not self._ending)
+        if self._transport is not None and not self._transport.is_closing() and pause != self._paused:
             self._paused = pause
             if pause:
                 self._transport.pause_reading()
@@ -244,8 +265,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         self._ending = self._reader.deaf = True
         self._since = self._port.now
-        if self._paused:
-            self._transport.resume_reading()
+        self._throttle()
         if self._reader.cut_short and self._transport.can_write_eof():
             self._transport.write_eof()
         else:

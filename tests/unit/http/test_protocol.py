@@ -5,22 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
-from holdfast.errors import ServeError
 from holdfast.http.reader import Limits
-from wire import Wire, answers, echo, get, post, run, ticks
+from wire import Wire, answers, get, post, run, said, ticks
 
 H2C = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
-
-
-def said(*parts, limits=None, append=None):
-    """What one client hears, and its line."""
-    heard = []
-
-    async def story():
-        heard.append(await Wire(append=append, limits=limits).say(*parts))
-
-    run(story)
-    return heard[0]
 
 
 class TestProtocol:
@@ -171,87 +159,6 @@ class TestProtocol:
             assert not wire.port.connections
 
         run(story)
-
-
-class TestOrderAndPressure:
-    def test_a_slow_one_in_a_pipeline_keeps_the_order(self):
-        paths = ["/a", "/slow1", "/b", "/slow2", "/logged", "/slow-logged", "/c"]
-        found, _ = said(b"".join(get(path) for path in paths))
-        assert [a.body.decode().split()[1] for a in found] == paths
-
-    def test_a_client_that_never_reads_is_held_to_bounded_memory(self):
-        async def story():
-            wire = Wire()
-            connection, line = wire.client()
-            burst = get("/a") * 200
-            fed = 0
-            for _ in range(1000):
-                if line.reading:
-                    connection.data_received(burst)
-                    fed += 200
-                if len(line.sent) > 65_536 and connection._writable:
-                    connection.pause_writing()
-                await ticks(2)
-            assert not line.reading
-            assert fed < 3000
-            assert len(line.sent) < 1 << 20
-            connection.resume_writing()
-            await ticks(400)
-            assert line.reading
-            assert len(answers(bytes(line.sent))) == fed
-
-        run(story)
-
-    def test_a_burst_does_not_starve_the_others(self):
-        async def story():
-            order = []
-
-            def handle(request, later):
-                order.append(request.target)
-                return echo(request, later)
-
-            wire = Wire(handle=handle, limits=Limits(burst=4))
-            one, _ = wire.client()
-            two, _ = wire.client()
-            one.data_received(get("/one") * 20)
-            two.data_received(get("/two"))
-            await ticks()
-            assert order[4] == "/two"
-            assert len(order) == 21
-
-        run(story)
-
-    def test_one_log_write_a_tick_before_any_answer(self):
-        async def story():
-            wire = Wire()
-            lines = []
-
-            def append(frames):
-                assert not any(line.sent for line in lines)
-                wire.log.append(frames)
-
-            wire.writer.append = append
-            for name in "abc":
-                connection, line = wire.client()
-                lines.append(line)
-                connection.data_received(post(f"/logged-{name}") * 2)
-            await ticks()
-            assert [len(frames) for frames in wire.log] == [6]
-            assert all(len(answers(bytes(line.sent))) == 2 for line in lines)
-
-        run(story)
-
-    @pytest.mark.parametrize(
-        "error", [ServeError("the prediction log cannot be written: no space left"), OSError("no space left")]
-    )
-    def test_what_is_not_logged_is_not_answered(self, error):
-        def append(frames):
-            raise error
-
-        found, line = said(get("/a") + post("/logged") + get("/b"), append=append)
-        assert [a.status for a in found] == [200, 503, 200]
-        assert "no space left" in msgspec.json.decode(found[1].body)["error"]
-        assert not line.over
 
 
 class TestTime:

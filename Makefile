@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+TORCH_VERSION := 2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.holdfast
@@ -80,8 +81,13 @@ $(STAMP)/uv-$(UV_VERSION):
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@mkdir -p $(STAMP) && touch $@
 
+# PyTorch comes by pip, which knows where a machine keeps CPU builds (PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL); the lock names
+# the registry's build, which brings CUDA.
 $(STAMP)/dev: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
 	@$(BIN)/uv sync --quiet --locked
+	@$(BIN)/uv export --quiet --frozen --no-dev --extra torch --no-hashes --no-emit-project --no-header --no-annotate \
+	  | sed -E '/^(torch|triton|cuda|nvidia)/d' > $(STAMP)/constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(STAMP)/constraints.txt torch==$(TORCH_VERSION)
 	@mkdir -p $(STAMP) && touch $@ $(STAMP)/demo
 
 # --inexact: what `make dev` put there stays.

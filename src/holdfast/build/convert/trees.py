@@ -1,8 +1,9 @@
 """The exact tree compiler: any ensemble of decision trees -> one `TreeEnsemble` operator (ai.onnx.ml 5) in float64.
 
 Stock converters compute trees in float32 and so send rows near a threshold to the wrong leaf. Here thresholds, leaves
-and sums are float64, and a feature is rounded to float32 first only where the original library does so itself
-(scikit-learn's forests and gradient boosting, XGBoost). What a library stores is first brought into one plain form,
+and sums are float64. Where the original library rounds features to float32 first (scikit-learn's forests and gradient
+boosting, XGBoost), each threshold moves to the float64 at which that rounding changes sides, which is the same for every
+feature value there is and needs no rounding when rows are answered. What a library stores is first brought into one plain form,
 `Tree` and `Ensemble`; `compile_trees` is all that knows the operator.
 
 The operator's leaves add to one target each, so a tree whose leaves hold one value per class becomes one tree per
@@ -103,8 +104,6 @@ def _levels(tree: Tree) -> Iterator[NDArray[np.int64]]:
 def compile_trees(graph: Graph, frame: Frame, ensemble: Ensemble, model: object, path: Path) -> str:
     """Emit the ensemble; the output is the raw score, float64 [n, targets]."""
     matrix = graph.matrix(frame, model, path)
-    if ensemble.float32:
-        matrix = graph.op("Cast", graph.op("Cast", matrix, to=1), to=11)
     base = ensemble.base.astype(np.float64).copy()
     grown = []
     for tree in ensemble.trees:
@@ -119,15 +118,13 @@ def compile_trees(graph: Graph, frame: Frame, ensemble: Ensemble, model: object,
     blurred = np.array([not column.exact for column in frame]) & (not ensemble.strict and not ensemble.float32)
     if blurred.any():
         graph.notes.append(f"thresholds behind inexact functions moved up by {GUARD_ULPS} units in the last place")
-    raw = graph.op(
-        "TreeEnsemble", matrix, domain="ai.onnx.ml", **_attributes(grown, ensemble.targets, ensemble.strict, blurred)
-    )
+    raw = graph.op("TreeEnsemble", matrix, domain="ai.onnx.ml", **_attributes(grown, ensemble, blurred))
     if ensemble.divisor != 1.0:
         raw = graph.op("Div", raw, graph.number(ensemble.divisor))
     return graph.op("Add", raw, graph.row(base)) if base.any() else raw
 
 
-def _attributes(trees: list[Tree], targets: int, strict: bool, blurred: NDArray[np.bool_]) -> dict[str, Any]:  # noqa: FBT001
+def _attributes(trees: list[Tree], ensemble: Ensemble, blurred: NDArray[np.bool_]) -> dict[str, Any]:
     parts: dict[str, list[NDArray[Any]]] = {}
     roots, members = [], []
     nodes = leaves = 0
@@ -136,7 +133,9 @@ def _attributes(trees: list[Tree], targets: int, strict: bool, blurred: NDArray[
         number = np.where(inner, np.cumsum(inner) - 1 + nodes, np.cumsum(~inner) - 1 + leaves)
         left, right, feature = tree.left[inner], tree.right[inner], tree.feature[inner]
         splits = np.where(blurred[feature], _guarded(tree.threshold[inner]), tree.threshold[inner])
-        modes = np.full(len(left), LESS if strict else LESS_OR_EQUAL, dtype=np.uint8)
+        if ensemble.float32:
+            splits = unrounded(splits, strict=ensemble.strict)
+        modes = np.full(len(left), LESS if ensemble.strict else LESS_OR_EQUAL, dtype=np.uint8)
         for node, categories in sorted(tree.categories.items()):
             position = number[node] - nodes
             modes[position], splits[position] = MEMBER, 0.0
@@ -166,7 +165,39 @@ def _attributes(trees: list[Tree], targets: int, strict: bool, blurred: NDArray[
     }
     if members:
         attributes["membership_values"] = as_tensor(np.array(members, dtype=np.float64))
-    return attributes | {"tree_roots": roots, "n_targets": targets, "aggregate_function": 1, "post_transform": 0}
+    return attributes | {
+        "tree_roots": roots,
+        "n_targets": ensemble.targets,
+        "aggregate_function": 1,
+        "post_transform": 0,
+    }
+
+
+def unrounded(threshold: NDArray[np.float64], *, strict: bool) -> NDArray[np.float64]:
+    """Float64 thresholds that part float64 values as `threshold` parts them once they are rounded to float32.
+
+    The values that round to `last` or below go left, where `last` is the largest float32 that does: those below the middle
+    between it and the next one, and the middle itself if the tie goes to `last`, that is if its last bit is even (IEEE 754,
+    round half to even). Beyond the largest float32 the middle is where a value begins to round to infinity.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        near = threshold.astype(np.float32)
+        above = near >= threshold if strict else near > threshold
+        last = np.where(above, np.nextafter(near, np.float32(-np.inf)), near)
+        following = np.nextafter(last, np.float32(np.inf))
+    middle = (_beyond(last) + _beyond(following)) / 2.0
+    even = (last.view(np.uint32) & 1) == 0
+    if strict:  # a test of `<`
+        middle = np.where(even, np.nextafter(middle, np.inf), middle)
+    else:
+        middle = np.where(even, middle, np.nextafter(middle, -np.inf))
+    all_or_none = -np.inf if strict else np.inf
+    return np.where(threshold == all_or_none, threshold, middle)
+
+
+def _beyond(value: NDArray[np.float32]) -> NDArray[np.float64]:
+    """As float64; infinity as the float32 that would come next if there were one."""
+    return np.where(np.isinf(value), np.copysign(np.float64(2.0**128), value), value.astype(np.float64))
 
 
 def _guarded(threshold: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -97,12 +97,15 @@ def native_frame(model: Any, converted: Converted, table: Table, *, like: Any = 
     columns: dict[str, Any] = {}
     for column in converted.inputs:
         values = table[column.name]
+        series: Any
         if column.text:
             gap = None if column.name in converted.none_columns else np.nan
             texts = [gap if value is None or value != value else value for value in values]  # noqa: PLR0124 - NaN
             series = pd.Series(texts, dtype=object)
             if like is None and column.name in converted.category_columns:
                 series = series.astype("category")
+        elif column.name in converted.category_columns:
+            series = _numbered_categories(np.asarray(values, dtype=np.float64))
         else:
             series = pd.Series(_typed(np.asarray(values, dtype=np.float64), column.datatype))
         if like is not None and column.name in like:
@@ -119,6 +122,17 @@ def _typed(values: NDArray[np.float64], datatype: str) -> NDArray[Any]:
     return (
         values.astype(bool) if datatype == "BOOL" and set(np.unique(values)) <= {0.0, 1.0} else values.astype(np.int64)
     )
+
+
+def _numbered_categories(values: NDArray[np.float64]) -> Any:
+    """Whole numbers as a pandas column of categories."""
+    import pandas as pd
+
+    known = np.isfinite(values)
+    categories, codes = np.unique(values[known].astype(np.int64), return_inverse=True)
+    places = np.full(len(values), -1)
+    places[known] = codes
+    return pd.Series(pd.Categorical.from_codes(places, categories=pd.Index(categories)))
 
 
 def _like(series: Any, example: Any) -> Any:

@@ -27,16 +27,18 @@ class Nature:
 
 
 def nature_of(model: Any) -> Nature:
-    """Task, columns and classes of a fitted scikit-learn, XGBoost or LightGBM model."""
+    """Task, columns and classes of a fitted scikit-learn, XGBoost, LightGBM or CatBoost model."""
     library, kind = type(model).__module__.partition(".")[0], type(model).__name__
     if kind == "Booster" and library in {"xgboost", "lightgbm"}:
         return _booster(model, library)
     classes = getattr(model, "classes_", None)
+    if library == "catboost" and classes is not None and not len(classes):
+        classes = None  # a regressor has an empty list of them
     if classes is None and not hasattr(model, "predict"):
         raise BuildError(f"a {kind} is no model: it cannot predict", "", "give a fitted model")
     if classes is None:
         return Nature("regression", model_columns(model), ())
-    if isinstance(classes, list):
+    if isinstance(classes, list) and library != "catboost":
         raise BuildError("the model answers several labels at once", kind, "build one release per label")
     plain = tuple(np.asarray(classes).tolist())
     if len(plain) < 2:

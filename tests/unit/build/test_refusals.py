@@ -78,11 +78,7 @@ def test_columns_that_do_not_fit(houses: Any) -> None:
         convert(plain, houses.only(["area", "kind"]).inputs, "regression")
 
 
-def test_xgboosts_own_categories_and_objectives(houses: Any) -> None:
-    frame = houses.frame[["area", "kind"]].astype({"kind": "category"})
-    model = XGBRegressor(n_estimators=3, enable_categorical=True, max_cat_to_onehot=1, nthread=1)
-    with pytest.raises(Unconvertible, match="categorical splits"):
-        convert(model.fit(frame, houses.price), houses.only(["area", "kind"]).inputs, "regression")
+def test_xgboosts_linear_booster(houses: Any) -> None:
     numbers = houses.only(["area", "rooms"])
     model = XGBRegressor(n_estimators=2, booster="gblinear", nthread=1).fit(numbers.frame, houses.price)
     with pytest.raises(Unconvertible, match="gblinear"):

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.build.convert import lightgbm, xgboost
+from holdfast.build.convert import catboost, lightgbm, xgboost
 from holdfast.build.convert.check import check_onnx
 from holdfast.build.convert.graph import MISSING, Column, Frame, Graph, Path
 from holdfast.build.convert.pipeline import answer
@@ -95,7 +95,7 @@ class Converted:
     none_columns: tuple[str, ...] = ()
     """Text inputs whose missing value was None in training; elsewhere it was NaN."""
     category_columns: tuple[str, ...] = ()
-    """Text inputs that the original model takes as pandas `category` columns."""
+    """Inputs that the original model takes as pandas `category` columns."""
 
 
 def convert(model: Any, inputs: Sequence[Input], task: Task) -> Converted:
@@ -137,7 +137,7 @@ def convert(model: Any, inputs: Sequence[Input], task: Task) -> Converted:
 
 
 def flavour_of(model: Any) -> str:
-    """The library the model belongs to: sklearn, xgboost or lightgbm."""
+    """The library the model belongs to: sklearn, xgboost, lightgbm or catboost."""
     return kind_of(model)[0]
 
 
@@ -148,6 +148,8 @@ def model_columns(model: Any) -> tuple[str, ...]:
         return tuple(xgboost.feature_names(model))
     if library == "lightgbm":
         return tuple(lightgbm.feature_names(model))
+    if library == "catboost":
+        return tuple(catboost.feature_names(model))
     names = getattr(model, "feature_names_in_", None)
     if names is not None:
         return tuple(str(name) for name in names)

@@ -1,4 +1,4 @@
-"""Models in float64: from a frame of columns to a prediction or to probabilities.
+"""scikit-learn's models in float64: from a frame of columns to a prediction or to probabilities.
 
 Trees go through the exact tree compiler; everything else is a few matrix operators. Each handler gives an `Answer`:
 one of a prediction [n, 1] or probabilities [n, classes], plus the decision scores where a calibrator may ask for them.
@@ -6,13 +6,13 @@ one of a prediction [n, 1] or probabilities [n, classes], plus the decision scor
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from holdfast.build.convert import lightgbm, sklearn_trees, xgboost
-from holdfast.build.convert.graph import Column, Frame, Graph, Path, columns_of
+from holdfast.build.convert import sklearn_trees
+from holdfast.build.convert.graph import Frame, Graph, Path
 from holdfast.build.convert.steps import transform
 from holdfast.build.convert.trees import compile_trees
 
@@ -121,67 +121,6 @@ def boosting(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     # The exponential loss works on half the log odds.
     odds = graph.op("Mul", raw, graph.number(2.0)) if model.loss == "exponential" else raw
     return Answer(probabilities=logistic(graph, odds, labels), decision=raw, classes=labels)
-
-
-def xgboost_model(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
-    """XGBClassifier, XGBRegressor, their random forests, and a bare Booster."""
-    ensemble, link = xgboost.read_booster(model, path)
-    if not hasattr(model, "get_booster") and model.attr("best_iteration") is not None:
-        graph.notes.append("a bare XGBoost Booster predicts with all its trees, also those after its best iteration")
-    marker = getattr(model, "missing", None)
-    if marker is not None and not np.isnan(marker):
-        matrix = graph.matrix(frame, model, path)
-        hidden = graph.op("Equal", matrix, graph.number(float(marker)))
-        frame = columns_of(graph.op("Where", hidden, graph.number(np.nan), matrix), [c.name for c in frame], like=frame)
-    return _linked(graph, compile_trees(graph, frame, ensemble, model, path), link, ensemble.targets, model)
-
-
-def lightgbm_model(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
-    """LGBMClassifier, LGBMRegressor and a bare Booster, with pandas categories."""
-    ensemble, link, slope = lightgbm.read_booster(model, path)
-    frame = _coded(graph, frame, model, path)
-    for index in sorted(lightgbm.categorical_features(ensemble)):
-        single = graph.matrix((frame[index],), model, path)
-        known = graph.op("Where", graph.op("IsNaN", single), graph.number(-1.0), single)
-        whole = graph.op("Cast", graph.op("Cast", known, to=7), to=11)  # 2.7 counts as category 2
-        frame = (*frame[:index], replace(frame[index], tensor=whole, index=0, width=1), *frame[index + 1 :])
-    raw = compile_trees(graph, frame, ensemble, model, path)
-    if slope != 1.0:
-        raw = graph.op("Mul", raw, graph.number(slope))
-    return _linked(graph, raw, link, ensemble.targets, model)
-
-
-def _coded(graph: Graph, frame: Frame, model: Any, path: Path) -> Frame:
-    lists = lightgbm.pandas_categories(model)
-    texts = [i for i, column in enumerate(frame) if column.text]
-    if not lists:
-        return frame
-    if len(texts) != len(lists):
-        raise path.refuse(
-            model,
-            f"{len(lists)} pandas category columns, but {len(texts)} text columns: which is which can't be told",
-            "declare the category columns, and only them, as text",
-        )
-    coded = list(frame)
-    for i, categories in zip(texts, lists, strict=True):
-        table = np.array([*range(len(categories)), np.nan], dtype=np.float64).reshape(-1, 1)
-        coded[i] = Column(graph.lookup(frame[i], categories, table, model, path), name=frame[i].name)
-        graph.category_columns.add(frame[i].source)
-    return tuple(coded)
-
-
-def _linked(graph: Graph, raw: str, link: str, targets: int, model: Any) -> Answer:
-    labels = class_labels(model) if hasattr(model, "classes_") else tuple(range(max(targets, 2)))
-    if link == "logistic":
-        chance = graph.op("Sigmoid", raw)
-        return Answer(chance, both_classes(graph, chance), raw, labels)
-    if link == "ova":
-        return Answer(probabilities=graph.op("Sigmoid", raw), decision=raw, classes=labels)
-    if link == "softmax":
-        return Answer(probabilities=graph.op("Softmax", raw, axis=1), decision=raw, classes=labels)
-    if link == "square":
-        raw = graph.op("Mul", graph.op("Sign", raw), graph.op("Mul", raw, raw))
-    return Answer(prediction=graph.op("Exp", raw) if link == "log" else raw)
 
 
 ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid", "identity": "", "exp": "Exp"}
@@ -293,8 +232,5 @@ MODELS: dict[tuple[str, str], Callable[[Graph, Frame, Any, Path], Answer]] = {
     **{("sklearn", name): neural_network for name in ("MLPClassifier", "MLPRegressor")},
     **{("sklearn", name): support_vectors for name in ("SVC", "NuSVC", "SVR", "NuSVR")},
     **{("sklearn", name): constant for name in ("DummyClassifier", "DummyRegressor")},
-    **{("xgboost", f"XGB{name}"): xgboost_model for name in ("Classifier", "Regressor", "RFClassifier", "RFRegressor")},
-    ("xgboost", "Booster"): xgboost_model,
-    **{("lightgbm", name): lightgbm_model for name in ("LGBMClassifier", "LGBMRegressor", "Booster")},
 }
 """(library, class name) -> how it is converted. A subclass may predict anything, so only these very classes count."""

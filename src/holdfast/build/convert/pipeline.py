@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from holdfast.build.convert import boosters, estimators
 from holdfast.build.convert.borrowed import borrow
-from holdfast.build.convert.estimators import MODELS, Answer, both_classes, class_labels, normalised
+from holdfast.build.convert.estimators import Answer, both_classes, class_labels, normalised
 from holdfast.build.convert.functions import EXACT, INEXACT
 from holdfast.build.convert.graph import Frame, Graph, Path
 from holdfast.build.convert.steps import kind_of, transform
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Scale = Literal["identity", "log", "log1p"]
+
+MODELS = estimators.MODELS | boosters.MODELS
+"""(library, class name) -> how it is converted. A subclass may predict anything, so only these very classes count."""
 
 SEARCHES = {"GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV"}
 

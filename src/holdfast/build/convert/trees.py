@@ -90,6 +90,7 @@ def per_target(tree: Tree, values: NDArray[np.float64]) -> Iterator[Tree]:
             missing_left=tree.missing_left[keep],
             value=low[keep],
             target=target,
+            categories={int(number[node]): s for node, s in tree.categories.items() if keep[node] and not leaf[node]},
         )
 
 

@@ -3,10 +3,14 @@
 XGBoost rounds features to float32 and goes left where `feature < threshold`. Its base score is stored in the output's
 unit and enters the sum through the link function. The scikit-learn wrapper stops at the best iteration of early
 stopping; a bare Booster uses all its trees unless told otherwise, and so do we.
+
+Categories are codes in sets that go right; every other code goes left, and a missing value where it was learned to go. The
+model stores the values behind the codes, if it was trained on a data frame with `category` columns.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +31,9 @@ IDENTITY = {
     "reg:squaredlogerror",
     "reg:quantileerror",
 }
+
+INT64 = 15
+"""How a stored list of categories says that it holds int64."""
 
 
 def read_booster(model: Any, path: Path) -> tuple[Ensemble, str]:
@@ -60,6 +67,40 @@ def feature_names(model: Any) -> list[str]:
     return list(booster.feature_names or [])
 
 
+def categorical_features(model: Any) -> set[int]:
+    """The features that are codes of categories."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    return {i for i, kind in enumerate(booster.feature_types or ()) if kind == "c"}
+
+
+def frame_categories(model: Any, path: Path) -> dict[int, list[Any]]:
+    """Feature -> its categories in the order of their codes, as the data frame in training had them."""
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    inner = learner["gradient_booster"]
+    stored = inner.get("gbtree", inner)["model"].get("cats", {}).get("enc", [])
+    return {i: found for i, one in enumerate(stored) if (found := _stored_values(one, model, path))}
+
+
+def _stored_values(stored: dict[str, Any], model: Any, path: Path) -> list[Any]:
+    """Numbers as they are; of text, the bytes of all, one after the other."""
+    if "offsets" not in stored:
+        if stored["type"] != INT64:
+            raise path.refuse(
+                model, "categories that are numbers of another type than int64", "make them text or int64"
+            )
+        return [int(value) for value in stored["values"]]
+    content, ends = stored["values"], stored["offsets"]
+    if any(byte < 0 for byte in content):
+        # XGBoost cuts names by their length in characters, but stores bytes: "Köln", "Ulm" become "Köl", "nUl".
+        raise path.refuse(
+            model,
+            "category names beyond ASCII, which XGBoost itself mixes up",
+            "rename them, or encode them in a Pipeline",
+        )
+    return [bytes(content[start:end]).decode() for start, end in itertools.pairwise(ends)]
+
+
 def _link(objective: str, model: Any, path: Path) -> str:
     for names, link in ((LOGISTIC, "logistic"), (LOG_LINK, "log"), (SOFTMAX, "softmax"), (IDENTITY, "identity")):
         if objective in names:
@@ -86,19 +127,27 @@ def _base(text: str, targets: int, link: str) -> np.ndarray[Any, np.dtype[np.flo
 def _tree(tree: dict[str, Any], target: int, weight: float, model: Any, path: Path) -> Tree:
     if int(tree["tree_param"]["size_leaf_vector"]) > 1:
         raise path.refuse(model, "trees with vector leaves", "train with multi_strategy='one_output_per_tree'")
-    if any(tree["split_type"]):
-        raise path.refuse(
-            model, "XGBoost's own categorical splits (enable_categorical)", "encode categories in a Pipeline instead"
-        )
     left = np.array(tree["left_children"], dtype=np.int64)
+    right = np.array(tree["right_children"], dtype=np.int64)
+    missing_left = np.array(tree["default_left"]).astype(bool)
     # Python reads the shortest decimal of a float32; only a second rounding gives back the stored number.
     conditions = np.array(tree["split_conditions"], dtype=np.float32).astype(np.float64)
+    sets = _sets(tree)
+    for node in sets:  # a plain tree's sets go left
+        left[node], right[node], missing_left[node] = right[node], left[node], not missing_left[node]
     return Tree(
         feature=np.array(tree["split_indices"], dtype=np.int64),
         threshold=conditions,
         left=left,
-        right=np.array(tree["right_children"], dtype=np.int64),
-        missing_left=np.array(tree["default_left"]).astype(bool),
+        right=right,
+        missing_left=missing_left,
         value=np.where(left < 0, conditions * weight, 0.0),
         target=int(target),
+        categories=sets,
     )
+
+
+def _sets(tree: dict[str, Any]) -> dict[int, tuple[int, ...]]:
+    """Node -> the codes that go right, for splits on categories."""
+    parts = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
+    return {int(node): tuple(tree["categories"][start : start + size]) for node, start, size in parts}

@@ -8,10 +8,11 @@ a number.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +21,24 @@ from holdfast.build.answers import open_session
 from holdfast.build.convert import Converted, Input, Matrix, check_onnx
 from holdfast.build.convert.graph import MISSING, onnx
 from holdfast.build.nature import Nature
+from holdfast.build.rehearsal import rehearse
 from holdfast.core.blocks import in_blocks
 from holdfast.core.contract import Task
 from holdfast.errors import Unconvertible
 
-__all__ = ["Foreign", "adopt", "inspect_onnx", "original_answers"]
+__all__ = ["Foreign", "Link", "adopt", "inspect_onnx", "original_answers"]
 
+Link = Literal["", "softmax", "exp", "sigmoid", "one"]
+"""From the graph's answer to probabilities: nothing, of scores, of logarithms; of one score, of the second class's alone."""
+TOLD: Final[dict[Link, str]] = {
+    "softmax": "the network answers scores (logits); softmax makes them probabilities",
+    "exp": "the network answers logarithms of probabilities; exp makes them probabilities",
+    "sigmoid": "the network answers one score (logit); the sigmoid makes it the second class's probability",
+    "one": "the network answers the second class's probability",
+}
 INNER: Final = "original/"
+OUTER: Final = "shell/"
+KEPT: Final = "given as ONNX: the graph is kept as it is"
 CLASS_ATTRIBUTES: Final = ("classlabels_strings", "classlabels_int64s")
 
 
@@ -42,7 +54,18 @@ class Port:
     @property
     def width(self) -> int | None:
         """Columns that it holds; None where the graph leaves it open."""
-        return self.dims[1] if len(self.dims) > 1 else 1
+        sizes = self.dims[1:]
+        return None if None in sizes else math.prod(size or 0 for size in sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How the columns of a row are arranged, as a reshape takes it."""
+        return tuple(-1 if size is None else size for size in self.dims[1:])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The same where it is an array and not a row of columns, such as (1, 28, 28); else nothing."""
+        return self.sizes if len(self.sizes) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,26 @@ class Foreign:
     inputs: tuple[Port, ...]
     answer: Port
     classes: tuple[Any, ...]
+    named: bool = False
+    """Whether the graph itself says how its classes are called."""
+    link: Link = ""
+    flavour: str = "onnx"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How the features are arranged, where the graph takes them as an array."""
+        return self.inputs[0].shape if len(self.inputs) == 1 else ()
+
+    def meant(self, said: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The graph's raw answers as the release gives them."""
+        if self.link == "softmax":
+            said = np.exp(said - said.max(axis=1, keepdims=True))
+            return said / said.sum(axis=1, keepdims=True)
+        if self.link == "exp":
+            return np.exp(said)
+        if self.link == "sigmoid":
+            said = 1.0 / (1.0 + np.exp(-said))
+        return np.column_stack([1.0 - said, said]) if self.link in {"sigmoid", "one"} else said
 
     def nature(self, table_columns: Sequence[str]) -> Nature:
         """Task and columns; a graph of one matrix takes the table's columns, in their order."""
@@ -89,7 +132,10 @@ def inspect_onnx(content: bytes) -> Foreign:
         )
     answer = numbers[0]
     classifies = len(outputs) > 1 or (answer.width or 1) > 1
-    return Foreign(content, inputs, answer, _classes(model, answer) if classifies else ())
+    named = _named_classes(model)
+    if not classifies:
+        return Foreign(content, inputs, answer, ())
+    return Foreign(content, inputs, answer, named or _numbered(answer), named=bool(named))
 
 
 def adopt(foreign: Foreign, inputs: Sequence[Input], task: Task) -> Converted:
@@ -100,8 +146,10 @@ def adopt(foreign: Foreign, inputs: Sequence[Input], task: Task) -> Converted:
     matrix = Matrix.of(inputs)
     before, after = _fed(model, foreign, inputs, matrix), []
     result = "prediction" if task == "regression" else "probabilities"
-    after.append(make("Cast", [INNER + foreign.answer.name], [f"{INNER}answer"], to=_types().DOUBLE))
-    after += _reshape(model, f"{INNER}answer", result, [-1, max(len(foreign.classes), 1)])
+    after.append(make("Cast", [INNER + foreign.answer.name], [f"{OUTER}answer"], to=_types().DOUBLE))
+    columns = 1 if foreign.link in {"sigmoid", "one"} else max(len(foreign.classes), 1)
+    after += _reshape(model, f"{OUTER}answer", f"{OUTER}scores" if foreign.link else result, [-1, columns])
+    after += _linked(model, foreign.link, f"{OUTER}scores", result)
     nodes = [*before, *model.graph.node, *after]
     del model.graph.node[:], model.graph.input[:], model.graph.output[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
@@ -116,16 +164,35 @@ def adopt(foreign: Foreign, inputs: Sequence[Input], task: Task) -> Converted:
         model.opset_import.append(lib.helper.make_opsetid("", 15))
     content = model.SerializeToString(deterministic=True)
     check_onnx(content)
+    rehearse(content)
     return Converted(
         onnx=content,
         inputs=tuple(inputs),
         outputs=(result,),
         classes=foreign.classes or None,
         scale="identity",
-        flavour="onnx",
-        libraries=("onnx",),
-        notes=("given as ONNX: the graph is kept as it is",),
+        flavour=foreign.flavour,
+        libraries=(foreign.flavour,),
+        notes=tuple(note for note in (KEPT if foreign.flavour == "onnx" else "", TOLD.get(foreign.link, "")) if note),
     )
+
+
+def _linked(model: Any, link: Link, scores: str, target: str) -> list[Any]:
+    """Nodes from scores in float64 to probabilities."""
+    make = onnx().helper.make_node
+    if link == "softmax":
+        return [make("Softmax", [scores], [target], axis=1)]
+    if link == "exp":
+        return [make("Exp", [scores], [target])]
+    if not link:
+        return []
+    model.graph.initializer.append(onnx().numpy_helper.from_array(np.array(1.0), f"{OUTER}whole"))
+    second = f"{OUTER}second"
+    return [
+        make("Sigmoid" if link == "sigmoid" else "Identity", [scores], [second]),
+        make("Sub", [f"{OUTER}whole", second], [f"{OUTER}first"]),
+        make("Concat", [f"{OUTER}first", second], [target], axis=1),
+    ]
 
 
 def _fed(model: Any, foreign: Foreign, inputs: Sequence[Input], matrix: Matrix) -> list[Any]:
@@ -133,7 +200,10 @@ def _fed(model: Any, foreign: Foreign, inputs: Sequence[Input], matrix: Matrix) 
     make = onnx().helper.make_node
     only = foreign.inputs[0] if len(foreign.inputs) == 1 else None
     if only and len(matrix.columns) == len(inputs):
-        return [make("Cast", [matrix.name], [INNER + only.name], to=only.kind)]
+        if not only.shape:
+            return [make("Cast", [matrix.name], [INNER + only.name], to=only.kind)]
+        arranged = _reshape(model, f"{OUTER}flat", INNER + only.name, [-1, *only.shape])
+        return [make("Cast", [matrix.name], [f"{OUTER}flat"], to=only.kind), *arranged]
     nodes, parts = [], []
     for column in inputs:
         target = only or next(port for port in foreign.inputs if port.name == column.name)
@@ -158,10 +228,12 @@ def original_answers(
     session = open_session(foreign.content)
     columns = {column.name: _native(table[column.name], column, foreign) for column in inputs}
     if len(foreign.inputs) == 1:
-        fed = {foreign.inputs[0].name: np.concatenate(list(columns.values()), axis=1)}
+        only = foreign.inputs[0]
+        fed = {only.name: np.concatenate(list(columns.values()), axis=1).reshape(-1, *only.sizes)}
     else:
         fed = {p.name: columns[p.name].ravel() if len(p.dims) == 1 else columns[p.name] for p in foreign.inputs}
-    return np.asarray(in_blocks(partial(session.run, [foreign.answer.name]), fed)[0], dtype=np.float64)
+    said = np.asarray(in_blocks(partial(session.run, [foreign.answer.name]), fed)[0], dtype=np.float64)
+    return foreign.meant(said) if foreign.link else said
 
 
 def _native(values: NDArray[Any], column: Input, foreign: Foreign) -> NDArray[Any]:
@@ -178,8 +250,8 @@ def _port(value: Any) -> Port:
     return Port(value.name, tensor.elem_type, dims)
 
 
-def _classes(model: Any, answer: Port) -> tuple[Any, ...]:
-    """Class names: from a classifier node, from the list that skl2onnx stores, else numbered."""
+def _named_classes(model: Any) -> tuple[Any, ...]:
+    """Class names: from a classifier node, else from the list that skl2onnx stores."""
     for node in model.graph.node:
         for attribute in node.attribute:
             if attribute.name in CLASS_ATTRIBUTES and (attribute.strings or attribute.ints):
@@ -188,6 +260,10 @@ def _classes(model: Any, answer: Port) -> tuple[Any, ...]:
         if tensor.name == "classes":
             names = onnx().numpy_helper.to_array(tensor).ravel().tolist()
             return tuple(name.decode() if isinstance(name, bytes) else name for name in names)
+    return ()
+
+
+def _numbered(answer: Port) -> tuple[int, ...]:
     if answer.width is None:
         raise _refuse("the graph does not say how many classes it has", "export it with fixed output shapes")
     return tuple(range(answer.width))

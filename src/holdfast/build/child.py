@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from holdfast import errors
 from holdfast.build.convert import check_onnx
+from holdfast.build.rehearsal import rehearse
 from holdfast.build.translate import Marks, Progress, Translation, translate
 from holdfast.errors import BuildError, HoldfastError
 
@@ -95,6 +96,7 @@ def translate_in_child(
     if reply.translation is None:
         raise _error(reply)
     check_onnx(reply.translation.onnx)
+    rehearse(reply.translation.onnx)
     return reply.translation
 
 

@@ -17,14 +17,18 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
     │   └── TooLate           not answered within the caller's deadline     504
     ├── Unauthorized          no key, or none that is known                 401
     ├── Forbidden             the key is not for this                       403
+    ├── NoSandbox             this machine cannot contain a child process   exit 2
     ├── RegistryError         the model registry or the model file
     │   └── UntrustedPickle   a pickle without the user's explicit word
     ├── BuildError            a release could not be built
     │   ├── Unconvertible     this model has no exact ONNX form
-    │   └── ParityFailure     the built model answers differently
+    │   ├── ParityFailure     the built model answers differently
+    │   └── MovedData         data, or a file made from them, are not what the project pinned
     ├── ReleaseError          a release is not what it claims to be
     │   ├── Tampered          a byte, file or signature does not match
-    │   └── Untrusted         signed by a key that this workspace does not trust
+    │   ├── Untrusted         signed by a key that this workspace does not trust
+    │   │   └── KeyEnded      signed by a key that has expired or was revoked
+    │   └── BadArchive        a release archive that is none, or means harm
     ├── WorkspaceError        workspace missing, damaged or from a newer version
     ├── GateRefused           a gate, check or alarm says no                exit 3
     └── ServeError            port in use, server not running, log not writable
@@ -37,15 +41,19 @@ from http import HTTPStatus
 from typing import ClassVar
 
 __all__ = [
+    "BadArchive",
     "BuildError",
     "Conflict",
     "Forbidden",
     "GateRefused",
     "HoldfastError",
     "InvalidInput",
+    "KeyEnded",
     "LogFull",
     "MalformedRequest",
     "MissingExtra",
+    "MovedData",
+    "NoSandbox",
     "NotFound",
     "Overloaded",
     "ParityFailure",
@@ -210,6 +218,13 @@ class Forbidden(HoldfastError):
     status = 403
 
 
+class NoSandbox(HoldfastError):
+    """This machine cannot contain a child process, so nothing foreign is opened in one."""
+
+    code = "HF340"
+    exit_code = 2
+
+
 class RegistryError(HoldfastError):
     """The model registry could not give what was asked for."""
 
@@ -243,6 +258,12 @@ class ParityFailure(BuildError):
     code = "HF502"
 
 
+class MovedData(BuildError):
+    """Data, or a file that was made from them, are not what the project pinned; or nobody has them any more."""
+
+    code = "HF503"
+
+
 class ReleaseError(HoldfastError):
     """A release is not what it claims to be."""
 
@@ -259,6 +280,19 @@ class Untrusted(ReleaseError):
     """The signature is sound, but nobody here trusts its key."""
 
     code = "HF602"
+
+
+class KeyEnded(Untrusted):
+    """The signature is sound, but its key has expired or was revoked."""
+
+    code = "HF603"
+
+
+class BadArchive(ReleaseError):
+    """An archive that Holdfast did not write: a path that leads out, a link, a bomb, or no release at all."""
+
+    code = "HF604"
+    status = 422
 
 
 class WorkspaceError(HoldfastError):

@@ -25,8 +25,8 @@ from holdfast.core.contract import Contract
 from holdfast.core.names import short, unique_prefix
 from holdfast.core.profile import Profile
 from holdfast.core.release import ATTESTATIONS, CARD, CONTRACT, FORMAT, MANIFEST, MODEL, REFERENCE, FileEntry, Manifest
-from holdfast.errors import NotFound, ReleaseError, Tampered
-from holdfast.release.trust import RELEASE, Keys, Signer, Statement, open_envelope
+from holdfast.errors import KeyEnded, NotFound, ReleaseError, Tampered, Untrusted
+from holdfast.release.trust import RELEASE, Keys, Signer, Statement, check_word, read_envelope
 
 __all__ = ["Release", "attest", "find", "list_releases", "open_release", "read", "statements", "verify", "write"]
 
@@ -155,9 +155,7 @@ def verify(path: Path, trusted: Keys) -> Manifest:
     for name, entry in expected.items():
         if _hash(path / name) != entry.sha256:
             raise _tampered(f"'{name}' is not what was built", path / name)
-    found = statements(path, trusted)
-    if f"{ATTESTATIONS}/{OWN}" not in said or not any(statement.predicate_type == RELEASE for statement in found):
-        raise _tampered("the release is not signed", path)
+    _check_signatures(path, trusted)
     return release.manifest
 
 
@@ -168,14 +166,44 @@ def open_release(path: Path, trusted: Keys) -> Release:
 
 
 def statements(path: Path, trusted: Keys) -> list[Statement]:
-    """All signed statements about this release; one that is changed, untrusted or about another release is refused."""
-    found = []
+    """All signed statements about this release; one that is changed, untrusted or about another release is refused.
+
+    One whose key has ended since says nothing any more, and is left out.
+    """
+    return [statement for statement, _ in _said(path, trusted)[0]]
+
+
+def _check_signatures(path: Path, trusted: Keys) -> None:
+    """As many trusted keys as it takes have signed the release."""
+    found, ended = _said(path, trusted)
+    signers = {keyid for statement, keyid in found if statement.predicate_type == RELEASE}
+    if len(signers) >= max(trusted.signatures, 1):
+        return
+    if ended:
+        raise ended[0]
+    if not signers:
+        raise _tampered("the release is not signed", path)
+    raise Untrusted(
+        f"{trusted.signatures} trusted keys must sign a release, {len(signers)} did",
+        str(path),
+        "let another key holder check it and run: holdfast trust sign",
+    )
+
+
+def _said(path: Path, trusted: Keys) -> tuple[list[tuple[Statement, str]], list[KeyEnded]]:
+    """Statements with the id of the key that signed each, and what is said against those whose key has ended."""
+    found: list[tuple[Statement, str]] = []
+    ended: list[KeyEnded] = []
     for file in sorted((path / ATTESTATIONS).glob(f"*{SUFFIX}")):
-        statement = open_envelope(file.read_bytes(), trusted, str(file))
+        statement, key = read_envelope(file.read_bytes(), trusted, str(file))
         if statement.digest != path.name:
             raise _tampered("the statement is about another release", file)
-        found.append(statement)
-    return found
+        try:
+            check_word(statement, key, trusted, str(file))
+            found.append((statement, key.id))
+        except KeyEnded as bad:
+            ended.append(bad)
+    return found, ended
 
 
 def attest(path: Path, predicate_type: str, data: Mapping[str, Any], signer: Signer) -> Path:

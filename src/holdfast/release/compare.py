@@ -30,7 +30,7 @@ def diff(old: Release, new: Release) -> dict[str, Changes]:
             {"version": one.model.uri, "flavour": one.model.flavour, "graph": _digest(old, MODEL)},
             {"version": other.model.uri, "flavour": other.model.flavour, "graph": _digest(new, MODEL)},
         ),
-        "data": _changes(one.data, other.data),
+        "data": _changes(_data(one.data), _data(other.data)),
         "code": _changes(one.code, other.code),
         "dependencies": _changes(_requirements(old) | one.builder, _requirements(new) | other.builder),
     }
@@ -53,6 +53,20 @@ def _contract(release: Release) -> dict[str, Any]:
 
 def _performance(release: Release) -> dict[str, Any]:
     return {name: metric["value"] for name, metric in release.profile.performance.items()}
+
+
+def _data(said: Mapping[str, Any]) -> dict[str, Any]:
+    """One name per thing that can change: `sha256`, `training data/houses.csv`, `training params.yaml max_depth`."""
+    flat = {name: value for name, value in said.items() if name not in {"dvc", "training"}}
+    training = said.get("training", {})
+    for whose, origin in (("reference", said.get("dvc", {})), ("training", training.get("dvc", {}))):
+        for entry in origin.get("inputs", ()):
+            flat[f"{whose} {entry['path']}"] = f"md5 {entry['md5']}"
+        for file, values in origin.get("params", {}).items():
+            flat |= {f"{whose} {file} {name}": value for name, value in values.items()}
+    run = training.get("mlflow", {})
+    flat |= {f"training {entry['context']} {entry['name']}": entry["digest"] for entry in run.get("datasets", ())}
+    return flat | ({"training commit": run["commit"]} if "commit" in run else {})
 
 
 def _digest(release: Release, name: str) -> str | None:

@@ -1,8 +1,8 @@
-"""Who may say what about a release: Ed25519 keys, and signed statements in the form that the supply-chain tools share.
+"""Signed statements about a release, in the form that the supply-chain tools share: Ed25519, in-toto, DSSE.
 
 A statement is an in-toto Statement v1 (`subject` is the release's digest, `predicate` what is said of it) in a DSSE
 envelope, one JSON file each. The envelope has exactly one form: what does not re-encode to the same bytes is refused, so that
-a changed byte shows even where JSON or base64 would not mind it. A workspace trusts the keys in `keys/trusted/` and no others.
+a changed byte shows even where JSON or base64 would not mind it. Whose signature counts stands in `holdfast.release.keys`.
 
 References: in-toto Attestation Framework, Statement v1; DSSE, secure-systems-lab/dsse, protocol.md; RFC 8032 (Ed25519).
 """
@@ -11,33 +11,38 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from holdfast.errors import ReleaseError, Tampered, Untrusted, WorkspaceError
+from holdfast.errors import KeyEnded, ReleaseError, Tampered, Untrusted, WorkspaceError
+from holdfast.release.keys import TRUSTED, Keys, TrustedKey, key_id, trusted_keys
 
-__all__ = ["RELEASE", "Keys", "Signer", "Statement", "create_key", "open_envelope", "signer", "trusted_keys"]
+__all__ = [
+    "PRIVATE",
+    "RELEASE",
+    "Keys",
+    "Signer",
+    "Statement",
+    "check_word",
+    "create_key",
+    "key_id",
+    "open_envelope",
+    "read_envelope",
+    "signer",
+    "trusted_keys",
+]
 
 RELEASE: Final = "urn:holdfast:release:v1"
 """Predicate type of the signature that makes a bundle a release."""
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PAYLOAD: Final = "application/vnd.in-toto+json"
 PRIVATE: Final = "signing.pem"
-TRUSTED: Final = "trusted"
-SPKI: Final = bytes.fromhex("302a300506032b6570032100")
-"""What stands before the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410)."""
-_PEM: Final = re.compile(rb"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/]{59}=)\n-----END PUBLIC KEY-----\n")
-
-Keys = Mapping[str, Ed25519PublicKey]
-"""Trusted public keys by key id, the SHA-256 of the raw key."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -60,6 +65,11 @@ class Statement(msgspec.Struct, frozen=True, rename={"kind": "_type", "predicate
         """The release that it speaks of; empty unless it speaks of exactly one."""
         return self.subject[0].digest.get("sha256", "") if len(self.subject) == 1 else ""
 
+    @property
+    def name(self) -> str:
+        """That release's name."""
+        return self.subject[0].name if len(self.subject) == 1 else ""
+
 
 class Signature(msgspec.Struct, frozen=True):
     """One signature of an envelope."""
@@ -76,61 +86,27 @@ class Envelope(msgspec.Struct, frozen=True, rename={"payload_type": "payloadType
     signatures: tuple[Signature, ...]
 
 
-def create_key(folder: Path) -> str:
+def create_key(folder: Path, private: str = PRIVATE) -> str:
     """Make a signing key in `folder` (mode 0600), trusted there and nowhere else; an existing one stays. Its key id."""
-    private = folder / PRIVATE
+    path = folder / private
     trusted = folder / TRUSTED
     trusted.mkdir(parents=True, exist_ok=True)
     from cryptography.hazmat.primitives import serialization
 
-    if not private.exists():
+    if not path.exists():
         pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        waiting = folder / f".{PRIVATE}.{os.getpid()}"
+        waiting = folder / f".{private}.{os.getpid()}"
         with os.fdopen(os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(pem)
-        waiting.rename(private)
-    public = signer(folder).public
-    (trusted / f"{key_id(public)}.pem").write_bytes(
-        public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+        waiting.rename(path)
+    public = Signer(_private_key(path)).public
+    if not (trusted / f"{key_id(public)}.json").exists():
+        (trusted / f"{key_id(public)}.pem").write_bytes(
+            public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
     return key_id(public)
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """SHA-256 of the raw public key, in hex."""
-    return hashlib.sha256(key.public_bytes_raw()).hexdigest()
-
-
-def trusted_keys(folder: Path) -> Keys:
-    """The public keys that this workspace trusts."""
-    found: dict[str, Ed25519PublicKey] = {}
-    for path in sorted((folder / TRUSTED).glob("*.pem")):
-        key = _public_key(path)
-        if key is not None:
-            found[key_id(key)] = key
-    return found
-
-
-def _public_key(path: Path) -> Ed25519PublicKey | None:
-    """The key in a file; None if it is one of another kind.
-
-    Ours have exactly one form. Only another one needs the library that knows them all: to load it costs a start more than to
-    check the release.
-    """
-    content = path.read_bytes()
-    if (found := _PEM.fullmatch(content)) and (raw := base64.b64decode(found[1])).startswith(SPKI):
-        return Ed25519PublicKey.from_public_bytes(raw[len(SPKI) :])
-    from cryptography.hazmat.primitives import serialization
-
-    try:
-        key = serialization.load_pem_public_key(content)
-    except ValueError:
-        raise WorkspaceError(
-            "a trusted key is damaged", str(path), "restore it, or remove it to trust it no more"
-        ) from None
-    return key if isinstance(key, Ed25519PublicKey) else None
 
 
 class Signer:
@@ -148,11 +124,20 @@ class Signer:
         return msgspec.json.encode(Envelope(_text(payload), PAYLOAD, (signature,)), order="sorted")
 
 
-def signer(folder: Path) -> Signer:
-    """The workspace's own signing key."""
+def signer(folder: Path, private: str = PRIVATE) -> Signer:
+    """The workspace's own signing key; WorkspaceError if its word would count for nothing here."""
+    path = folder / private
+    found = Signer(_private_key(path))
+    keys = trusted_keys(folder)
+    own = keys.get(key_id(found.public))
+    if own is not None and (standing := own.standing(keys.now())) != "good":
+        raise WorkspaceError(f"the workspace's signing key has {_ENDED[standing]}", str(path), "holdfast trust rotate")
+    return found
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives import serialization
 
-    path = folder / PRIVATE
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
@@ -163,11 +148,36 @@ def signer(folder: Path) -> Signer:
         raise WorkspaceError(
             "the signing key is damaged", str(path), "restore it from a backup, or remove it and run: holdfast init"
         )
-    return Signer(key)
+    return key
 
 
 def open_envelope(content: bytes, trusted: Keys, where: str) -> Statement:
     """The statement in an envelope, if a trusted key signed exactly these bytes; Tampered or Untrusted otherwise."""
+    statement, key = read_envelope(content, trusted, where)
+    check_word(statement, key, trusted, where)
+    return statement
+
+
+def check_word(statement: Statement, key: TrustedKey, trusted: Keys, where: str) -> None:
+    """KeyEnded or Untrusted unless this key may say this, today."""
+    standing = key.standing(trusted.now())
+    if standing != "good":
+        why = f": {key.reason}" if key.reason else ""
+        raise KeyEnded(
+            f"signed by the key {_called(key)}, which has {_ENDED[standing]}{why}",
+            where,
+            "get the release from its builder again, signed anew (holdfast trust rotate signs all of a workspace)",
+        )
+    if not key.may("release" if statement.predicate_type == RELEASE else "attest", statement.name):
+        raise Untrusted(
+            f"signed by the key {_called(key)}, which may not say this of '{statement.name}'",
+            where,
+            "holdfast trust list; let its owner sign only what it is trusted for",
+        )
+
+
+def read_envelope(content: bytes, trusted: Keys, where: str) -> tuple[Statement, TrustedKey]:
+    """The statement in an envelope and who signed exactly these bytes, be that key good, expired or revoked."""
     try:
         envelope = msgspec.json.decode(content, type=Envelope)
         payload = base64.b64decode(envelope.payload, validate=True)
@@ -185,10 +195,10 @@ def open_envelope(content: bytes, trusted: Keys, where: str) -> Statement:
         raise Untrusted(
             f"signed by the key {signature.keyid[:12]}, which this workspace does not trust",
             where,
-            f"if you trust its owner, put the public key into .holdfast/keys/{TRUSTED}/",
+            "if you trust its owner: holdfast trust add KEY.pem",
         )
     try:
-        key.verify(signed, _signed_bytes(payload))
+        key.public.verify(signed, _signed_bytes(payload))
     except InvalidSignature:
         raise _broken("the signature does not match", where) from None
     try:
@@ -199,7 +209,14 @@ def open_envelope(content: bytes, trusted: Keys, where: str) -> Statement:
         raise ReleaseError(
             f"a statement of the unknown type {statement.kind!r}", where, "pip install --upgrade holdfast"
         )
-    return statement
+    return statement, key
+
+
+_ENDED: Final = {"expired": "expired", "revoked": "been revoked"}
+
+
+def _called(key: TrustedKey) -> str:
+    return f"'{key.name}' ({key.id[:12]})" if key.name else key.id[:12]
 
 
 def _broken(what: str, where: str) -> Tampered:

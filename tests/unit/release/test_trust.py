@@ -65,7 +65,7 @@ def test_spaces_and_other_keys_are_refused(keys, tmp_path):
     create_key(tmp_path / "other")
     with pytest.raises(Untrusted) as refused:
         open_envelope(content, trusted_keys(tmp_path / "other"), "here")
-    assert "trusted" in refused.value.next_step
+    assert "holdfast trust add" in refused.value.next_step
 
 
 def test_missing_and_damaged_keys_are_named(tmp_path, keys):

@@ -219,7 +219,7 @@ class Forbidden(HoldfastError):
 
 
 class NoSandbox(HoldfastError):
-    """This machine cannot contain a child process, so nothing foreign is opened in one."""
+    """A child process cannot be contained on this machine, so nothing foreign is opened in one."""
 
     code = "HF340"
     exit_code = 2

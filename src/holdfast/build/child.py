@@ -1,19 +1,17 @@
 """A child process in which a pickle is opened: the parent hands over rows, and gets plain data back, never an object.
 
-The child starts with an empty environment and an empty working folder, and without the parent's memory. Whatever the pickle
-does there, it finds no keys and no secrets in its environment; what comes back is decoded as plain data and the ONNX graph is
-checked again before anything loads it. (Shutting the child off from files and network is work of its own.)
+The child shuts itself in before it reads anything (`holdfast.sandbox`): it sees its own libraries and the model's folder, no
+network, no keys, no environment. Whatever the pickle does there, what comes back is decoded as plain data, with the names that
+the pickle brought in; the ONNX graph is checked again before anything loads it.
 
     parent -> stdin         msgpack of `_Request`
-    child  -> a file        msgpack of `_Reply`
+    child  -> a pipe        msgpack of `_Reply`
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,13 +25,20 @@ from holdfast.build.convert import check_onnx
 from holdfast.build.rehearsal import rehearse
 from holdfast.build.translate import Marks, Progress, Translation, translate
 from holdfast.errors import BuildError, HoldfastError
+from holdfast.sandbox import imports
+from holdfast.sandbox.outside import Done, run
+from holdfast.sandbox.policy import MIB, Policy
 
-__all__ = ["translate_in_child"]
+__all__ = ["brought_in", "memory_mb", "translate_in_child"]
 
 Table = dict[str, NDArray[Any]]
-KEPT: Final = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH")
-"""All that a child needs to start."""
 TIME_LIMIT_S: Final = 1800
+MOST: Final = 4 << 30
+"""Bytes of a reply."""
+SHARE: Final = 0.75
+"""Of the machine's memory, for the child."""
+TOLD: Final = 40
+"""Names that are told of a pickle."""
 
 
 class _Column(msgspec.Struct):
@@ -53,6 +58,8 @@ class _Reply(msgspec.Struct):
     """Either a translation, or the error that stopped it."""
 
     translation: Translation | None = None
+    names: list[str] = []
+    """What the pickle brought in."""
     error: str = ""
     what: str = ""
     where: str = ""
@@ -60,44 +67,51 @@ class _Reply(msgspec.Struct):
 
 
 def translate_in_child(
-    folder: Path, table: Table | None, marks: Marks, signature: Mapping[str, Any], *, progress: Progress
+    folder: Path,
+    table: Table | None,
+    marks: Marks,
+    signature: Mapping[str, Any],
+    *,
+    progress: Progress,
+    contained: bool = True,
 ) -> Translation:
-    """`translate`, in a child process that may unpickle."""
+    """`translate`, in a child process that may unpickle; `contained` False: without walls, on the user's explicit word."""
     request = _Request(str(folder.resolve()), marks, dict(signature), None if table is None else _packed(table))
+    policy = Policy(read=(request.folder,), memory_mb=memory_mb(), cpu_s=TIME_LIMIT_S, contained=contained)
     progress("load")
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        environment |= {"HOME": empty, "TMPDIR": empty, "ORT_DISABLE_TELEMETRY": "1"}
-        answer = Path(empty) / "reply"
-        try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-m", "holdfast.build.child", str(answer)],
-                input=msgspec.msgpack.encode(request),
-                cwd=empty,
-                env=environment,
-                capture_output=True,
-                check=False,
-                timeout=TIME_LIMIT_S,
-            )
-        except subprocess.TimeoutExpired:
-            raise BuildError(
-                "the pickle was still busy after half an hour", str(folder), "save the model with skops, or as ONNX"
-            ) from None
-        try:
-            reply = msgspec.msgpack.decode(answer.read_bytes(), type=_Reply)
-        except (OSError, msgspec.MsgspecError):
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            raise BuildError(
-                f"the child process that opened the pickle ended with {done.returncode}"
-                + (f": {said[-1][:200]}" if said else ""),
-                str(folder),
-                "save the model with skops, or as ONNX",
-            ) from None
+    done = run(policy, __name__, msgspec.msgpack.encode(request), timeout_s=TIME_LIMIT_S, most=MOST)
+    reply = _decoded(done, folder)
     if reply.translation is None:
         raise _error(reply)
     check_onnx(reply.translation.onnx)
     rehearse(reply.translation.onnx)
-    return reply.translation
+    notes = (*reply.translation.notes, brought_in(reply.names, contained=contained))
+    return msgspec.structs.replace(reply.translation, notes=notes)
+
+
+def brought_in(names: list[str], *, contained: bool) -> str:
+    """For the card: how a pickle was opened, and what it looked up meanwhile."""
+    more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+    where = "in a sandbox" if contained else "without a sandbox, on the builder's word"
+    return f"the model was a pickle, opened {where}; it brought in {', '.join(names[:TOLD]) or 'nothing'}{more}"
+
+
+def memory_mb() -> int:
+    """What a child may take on this machine."""
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * SHARE) // MIB
+
+
+def _decoded(done: Done, folder: Path) -> _Reply:
+    next_step = "save the model with skops, or as ONNX"
+    if done.late:
+        raise BuildError("the pickle was still busy after half an hour, or answered too much", str(folder), next_step)
+    try:
+        return msgspec.msgpack.decode(done.reply, type=_Reply)
+    except msgspec.MsgspecError:
+        said = f": {done.said[:200]}" if done.said else ""
+        raise BuildError(
+            f"the child process that opened the pickle ended with {done.code}{said}", str(folder), next_step
+        ) from None
 
 
 def _error(reply: _Reply) -> HoldfastError:
@@ -105,7 +119,8 @@ def _error(reply: _Reply) -> HoldfastError:
     kind = getattr(errors, reply.error, BuildError)
     if not (isinstance(kind, type) and issubclass(kind, HoldfastError)) or kind is errors.MissingExtra:
         kind = BuildError
-    return kind(reply.what, reply.where, reply.next_step)
+    names = f"the pickle brought in {', '.join(reply.names[:TOLD])}" if reply.names else ""
+    return kind(reply.what, "; ".join(part for part in (reply.where, names) if part), reply.next_step)
 
 
 def _packed(table: Table) -> dict[str, _Column]:
@@ -124,17 +139,22 @@ def _unpacked(table: Mapping[str, _Column]) -> Table:
     }
 
 
-def _serve(answer: Path) -> None:
-    """The child's side: read the request, translate, write the reply."""
+def main(number: str) -> None:
+    """The child's side: read the request, translate, write the reply to this file number."""
     request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
+    imports.watch()
+    names: list[str] = []
+
+    def opened(step: str) -> None:
+        if step == "contract":  # what is unpickled from here on is no longer the model
+            names.extend(imports.looked_up())
+
     try:
         table = None if request.table is None else _unpacked(request.table)
-        found = translate(Path(request.folder), table, request.marks, request.signature, trust_pickle=True)
-        reply = _Reply(found)
+        folder = Path(request.folder)
+        found = translate(folder, table, request.marks, request.signature, trust_pickle=True, progress=opened)
+        reply = _Reply(found, names)
     except HoldfastError as bad:
-        reply = _Reply(None, type(bad).__name__, bad.what, bad.where, bad.next_step)
-    answer.write_bytes(msgspec.msgpack.encode(reply))
-
-
-if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+        reply = _Reply(None, names or imports.looked_up(), type(bad).__name__, bad.what, bad.where, bad.next_step)
+    with os.fdopen(int(number), "wb") as answer:
+        answer.write(msgspec.msgpack.encode(reply))

@@ -18,7 +18,7 @@ from holdfast.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "load", "processors"]
+__all__ = ["Build", "Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "Trust", "load", "processors"]
 
 FILE = "holdfast.toml"
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -30,6 +30,20 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     uri: str = ""
     """MLflow tracking URI; empty: SQLite store and folder inside the workspace."""
+
+
+class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a build refuses."""
+
+    dirty: Literal["refuse", "allow"] = "refuse"
+    """Whether a release may be built while files differ from the git commit; nobody can build it again then."""
+
+
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose releases are opened; the keys themselves: `holdfast trust`."""
+
+    signatures: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """So many trusted keys must have signed a release before anything here opens it."""
 
 
 class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -127,6 +141,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All settings of a workspace."""
 
     registry: Registry = Registry()
+    build: Build = Build()
+    trust: Trust = Trust()
     serve: Serve = Serve()
     log: Log = Log()
     monitor: Monitor = Monitor()

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from holdfast.build.pipeline import Parts
+    from holdfast.build.reproduce import Project
     from holdfast.core.alarm import Alarm
-    from holdfast.core.ports import Database, ModelRegistry, Runtime, Tables
+    from holdfast.core.ports import Database, DataVersions, ModelRegistry, Runtime, Tables
     from holdfast.release.bundle import Release
+    from holdfast.release.keys import Keys
     from holdfast.retrain import Parts as RetrainParts
 
 __all__ = ["HOME", "Workspace", "create_workspace", "find_workspace", "open_workspace"]
@@ -87,7 +89,20 @@ class Workspace:
         from holdfast.build.pipeline import Parts
         from holdfast.release.trust import signer
 
-        return Parts(self.registry, self.runtime, self.releases, signer(self.keys))
+        return Parts(
+            self.registry,
+            self.runtime,
+            self.releases,
+            signer(self.keys),
+            allow_dirty=self.settings.build.dirty == "allow",
+        )
+
+    @property
+    def trusted(self) -> Keys:
+        """Whose signatures count; read anew each time, so that a revocation counts at once."""
+        from holdfast.release.keys import trusted_keys
+
+        return trusted_keys(self.keys, self.settings.trust.signatures)
 
     @cached_property
     def release_of(self) -> Callable[[str], Release]:
@@ -95,9 +110,8 @@ class Workspace:
         from functools import lru_cache
 
         from holdfast.release.bundle import open_release
-        from holdfast.release.trust import trusted_keys
 
-        return lru_cache(maxsize=None)(lambda digest: open_release(self.releases / digest, trusted_keys(self.keys)))
+        return lru_cache(maxsize=None)(lambda digest: open_release(self.releases / digest, self.trusted))
 
     @cached_property
     def retrain_parts(self) -> RetrainParts:
@@ -112,6 +126,21 @@ class Workspace:
         from holdfast.backends.git import code_state
 
         return code_state
+
+    @cached_property
+    def versions(self) -> DataVersions:
+        """The project's data versioning: DVC, where it is used."""
+        from holdfast.backends.dvc import DvcData
+
+        return DvcData()
+
+    @cached_property
+    def project(self) -> Project:
+        """Code and data of the project, and who knows their versions."""
+        from holdfast.backends.git import checkout
+        from holdfast.build.reproduce import Project
+
+        return Project(self.folder, self.tables, self.versions, self.code_state, checkout)
 
     @cached_property
     def alerts(self) -> tuple[Callable[[Alarm, str], None], ...]:

@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("Release", "releases", "Show what is in a release."),
     "verify": ("Release", "releases", "Check every byte and the signature of a release."),
     "diff": ("Release", "releases", "Compare two releases."),
+    "reproduce": ("Release", "lineage", "Build a release again elsewhere and compare."),
+    "trust": ("Release", "trust", "Whose signatures make a release: keys, limits, rotation."),
     "deploy": ("Serve", "rollout", "Make a release answer under a name."),
     "rollout": ("Serve", "rollout", "Start a canary: a share of the traffic."),
     "promote": ("Serve", "rollout", "Make the canary live."),

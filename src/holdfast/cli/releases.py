@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from holdfast.cli.terminal import as_json, note, open_from, out, resolve_release, show, table, when
 from holdfast.core.names import short
 from holdfast.core.release import CONTRACT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from holdfast.release.lineage import Link
 
 __all__ = ["diff", "inspect", "list_", "verify"]
 
@@ -51,25 +58,35 @@ def list_(ctx: click.Context, what: str, as_json: bool) -> None:  # noqa: FBT001
 @as_json
 @click.pass_context
 def inspect(ctx: click.Context, release: str, what: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show what is in RELEASE (a digest, NAME@live, models:/name/3), and from what it was made."""
-    from holdfast.release.bundle import open_release
-    from holdfast.release.trust import trusted_keys
+    """Show from what RELEASE (a digest, NAME@live, models:/name/3) was made, as a tree, and what is in it."""
+    from holdfast.release.bundle import open_release, statements
+    from holdfast.release.lineage import chain
 
     workspace = open_from(ctx)
-    found = open_release(workspace.releases / resolve_release(workspace, release), trusted_keys(workspace.keys))
-    if what == "contract":
-        out().print((found.path / CONTRACT).read_text(encoding="utf-8"), markup=False, end="")
+    keys = workspace.trusted
+    found = open_release(workspace.releases / resolve_release(workspace, release), keys)
+    if what is not None:
+        text = found.card if what == "card" else (found.path / CONTRACT).read_text(encoding="utf-8")
+        out().print(text, markup=False, end="")
         return
-    if what == "card" or not as_json:
-        from rich.markdown import Markdown
+    tree = chain(found, statements(found.path, keys))
+    if as_json:
+        performance = found.profile.performance
+        show({"release": found.digest, "manifest": found.manifest, "performance": performance, "lineage": tree})
+        return
+    for line in _drawn(tree):
+        out().print(line, markup=False, soft_wrap=True)
+    note(f"release {found.digest}, signature and files verified")
 
-        # A rendered card must wrap: without, rich cuts long lines off where stdout is not a terminal.
-        out().print(found.card if what == "card" else Markdown(found.card), markup=False, soft_wrap=what == "card")
-        if what != "card":
-            table(("file", "bytes", "sha256"), [(f.path, f.size, short(f.sha256)) for f in found.manifest.files])
-            note(f"release {found.digest}, signature and files verified")
-        return
-    show({"release": found.digest, "manifest": found.manifest, "performance": found.profile.performance})
+
+def _drawn(link: Link) -> Iterator[str]:
+    """A tree in lines. Not rich's: that cuts a line at the width of a terminal that may not be there."""
+    yield f"{link.what}  {link.detail}" if link.detail else link.what
+    for inner in link.links:
+        corner, below = ("└── ", "    ") if inner is link.links[-1] else ("├── ", "│   ")
+        first, *rest = _drawn(inner)
+        yield corner + first
+        yield from (below + line for line in rest)
 
 
 @click.command()
@@ -79,11 +96,10 @@ def inspect(ctx: click.Context, release: str, what: str | None, as_json: bool) -
 def verify(ctx: click.Context, release: str, as_json: bool) -> None:  # noqa: FBT001
     """Check every byte and the signature of RELEASE."""
     from holdfast.release.bundle import verify as check
-    from holdfast.release.trust import trusted_keys
 
     workspace = open_from(ctx)
     digest = resolve_release(workspace, release)
-    manifest = check(workspace.releases / digest, trusted_keys(workspace.keys))
+    manifest = check(workspace.releases / digest, workspace.trusted)
     if as_json:
         show({"release": digest, "verified": True, "files": manifest.files})
     else:
@@ -99,10 +115,9 @@ def diff(ctx: click.Context, old: str, new: str, as_json: bool) -> None:  # noqa
     """What changed from release OLD to release NEW."""
     from holdfast.release.bundle import open_release
     from holdfast.release.compare import diff as compare
-    from holdfast.release.trust import trusted_keys
 
     workspace = open_from(ctx)
-    keys = trusted_keys(workspace.keys)
+    keys = workspace.trusted
     one, other = (open_release(workspace.releases / resolve_release(workspace, r), keys) for r in (old, new))
     found = compare(one, other)
     if as_json:

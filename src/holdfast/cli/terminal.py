@@ -153,10 +153,9 @@ def _built_from(workspace: Workspace, model: str) -> str:
 def sources(workspace: Workspace) -> Sources:
     """What status reads."""
     from holdfast.release.bundle import list_releases, open_release
-    from holdfast.release.trust import trusted_keys
     from holdfast.status import Sources
 
-    keys = trusted_keys(workspace.keys)
+    keys = workspace.trusted
     return Sources(
         workspace.database,
         lambda digest: open_release(workspace.releases / digest, keys),

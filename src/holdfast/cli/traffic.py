@@ -41,7 +41,6 @@ def score(ctx: click.Context, file: Path, name: str, out: Path | None, replay: b
     from holdfast.decide.publish import publish, read_plan
     from holdfast.predictions.log import Writer, encode
     from holdfast.release.bundle import open_release
-    from holdfast.release.trust import trusted_keys
     from holdfast.serve.clock import Clock
     from holdfast.serve.dataplane import ServeState, predict_table
     from holdfast.serve.plan import load
@@ -54,7 +53,7 @@ def score(ctx: click.Context, file: Path, name: str, out: Path | None, replay: b
     assert plan is not None
     with workspace.database.begin() as stores:
         stores.deployments.get(name)
-    keys = trusted_keys(workspace.keys)
+    keys = workspace.trusted
     loaded = load(plan, lambda d: open_release(workspace.releases / d, keys), workspace.runtime)
     state = ServeState(clock=Clock(replay=replay), hash_key=hash_key(workspace.keys))
     writer = Writer(workspace.log, "score", segment_bytes=int(workspace.settings.log.segment_mb * (1 << 20)))

@@ -26,7 +26,6 @@ from holdfast.demo.worlds import Sales, World, day_start
 from holdfast.errors import ServeError
 from holdfast.predictions.log import Writer, encode
 from holdfast.release.bundle import open_release
-from holdfast.release.trust import trusted_keys
 from holdfast.retrain import load_train, retrain
 from holdfast.serve import dataplane
 from holdfast.serve.clock import Clock
@@ -46,7 +45,7 @@ class InProcess:
         self._workspace = workspace
         self._world = world
         self._train = load_train(workspace.settings.deployment(world.name).train, workspace.folder)
-        self._trusted = trusted_keys(workspace.keys)
+        self._trusted = workspace.trusted
         self._clock = Clock(replay=True)
         self._state = dataplane.ServeState(clock=self._clock)
         self._writer = Writer(workspace.log, "w0", segment_bytes=1 << 24)

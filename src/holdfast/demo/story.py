@@ -27,7 +27,6 @@ from holdfast.demo.play import Answers, Candidate
 from holdfast.demo.worlds import Sales, World, date_of, day_start
 from holdfast.errors import Conflict
 from holdfast.release.bundle import open_release
-from holdfast.release.trust import trusted_keys
 from holdfast.retrain import TrainingWindow
 from holdfast.workspace import HOME, Workspace, open_workspace
 
@@ -146,7 +145,7 @@ class Offline:
     """A release opened directly: no traffic, no log."""
 
     def __init__(self, workspace: Workspace, digest: str) -> None:
-        release = open_release(workspace.releases / digest, trusted_keys(workspace.keys))
+        release = open_release(workspace.releases / digest, workspace.trusted)
         self._contract: Contract = release.contract
         self._session = workspace.runtime.load(release.model)
 

@@ -28,7 +28,18 @@ from holdfast.core.release import ATTESTATIONS, CARD, CONTRACT, FORMAT, MANIFEST
 from holdfast.errors import KeyEnded, NotFound, ReleaseError, Tampered, Untrusted
 from holdfast.release.trust import RELEASE, Keys, Signer, Statement, check_word, read_envelope
 
-__all__ = ["Release", "attest", "find", "list_releases", "open_release", "read", "statements", "verify", "write"]
+__all__ = [
+    "Release",
+    "attest",
+    "find",
+    "list_releases",
+    "open_release",
+    "put_statement",
+    "read",
+    "statements",
+    "verify",
+    "write",
+]
 
 SUFFIX: Final = ".dsse.json"
 OWN: Final = f"release{SUFFIX}"
@@ -212,10 +223,15 @@ def attest(path: Path, predicate_type: str, data: Mapping[str, Any], signer: Sig
     content = signer.envelope(release.manifest.name, release.digest, predicate_type, data)
     kind = "".join(c if c.isalnum() else "-" for c in predicate_type.removeprefix("urn:holdfast:")).strip("-")
     target = path / ATTESTATIONS / f"{kind}-{hashlib.sha256(content).hexdigest()[:12]}{SUFFIX}"
-    waiting = path.parent / f".{target.name}.{os.getpid()}"
+    put_statement(target, content)
+    return target
+
+
+def put_statement(target: Path, content: bytes) -> None:
+    """Write an envelope, or put it in the place of another; whole or not at all."""
+    waiting = target.parents[2] / f".{target.name}.{os.getpid()}"
     _put(waiting, content)
     waiting.rename(target)
-    return target
 
 
 def list_releases(releases: Path) -> list[Release]:

@@ -32,6 +32,7 @@ __all__ = [
     "check_word",
     "create_key",
     "key_id",
+    "load_signer",
     "open_envelope",
     "read_envelope",
     "signer",
@@ -127,12 +128,17 @@ class Signer:
 def signer(folder: Path, private: str = PRIVATE) -> Signer:
     """The workspace's own signing key; WorkspaceError if its word would count for nothing here."""
     path = folder / private
-    found = Signer(_private_key(path))
+    found = load_signer(folder, private)
     keys = trusted_keys(folder)
     own = keys.get(key_id(found.public))
     if own is not None and (standing := own.standing(keys.now())) != "good":
         raise WorkspaceError(f"the workspace's signing key has {_ENDED[standing]}", str(path), "holdfast trust rotate")
     return found
+
+
+def load_signer(folder: Path, private: str = PRIVATE) -> Signer:
+    """The workspace's own signing key, whatever its word counts for."""
+    return Signer(_private_key(folder / private))
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:

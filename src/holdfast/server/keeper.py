@@ -36,7 +36,6 @@ from holdfast.predictions.lookup import Predictions
 from holdfast.predictions.tidy import tidy
 from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
-from holdfast.release.trust import trusted_keys
 from holdfast.serve.counts import FLEET, fleets, unsettled
 from holdfast.serve.metrics import Metrics, Place
 from holdfast.server.child import address, assigned, control_host, listen, note, on_orphaned
@@ -89,7 +88,6 @@ class Keeper:
         self._owner = f"{os.getpid()}-{time.time_ns()}"
         self._one = threading.Lock()
         self._releases: dict[str, Release] = {}
-        self._trusted = trusted_keys(workspace.keys)
         self._recipes: dict[str, Recipe | None] = {}
         self._tidied = -TIDY_S
         monitor = workspace.settings.monitor
@@ -105,7 +103,7 @@ class Keeper:
     def release(self, digest: str) -> Release:
         """An opened release; NotFound if it is not in this workspace."""
         if digest not in self._releases:
-            self._releases[digest] = open_release(self._workspace.releases / digest, self._trusted)
+            self._releases[digest] = open_release(self._workspace.releases / digest, self._workspace.trusted)
         return self._releases[digest]
 
     def recipe(self, digest: str) -> Recipe | None:

@@ -36,7 +36,6 @@ from holdfast.http.reader import Limits, Request
 from holdfast.predictions.journal import Journal, LogCounts
 from holdfast.predictions.log import Frame, Writer
 from holdfast.release.bundle import Release, open_release
-from holdfast.release.trust import trusted_keys
 from holdfast.serve.clock import Clock
 from holdfast.serve.dataplane import ServeState
 from holdfast.serve.lane import THREADS, Lane
@@ -69,7 +68,6 @@ class _Worker:
         self._workspace = workspace
         self._listener = listener
         self._plan = NOTHING
-        self._trusted = trusted_keys(workspace.keys)
         self._limits = Limits(
             body=int(settings.serve.max_body_mb * (1 << 20)),
             idle_s=settings.serve.idle_timeout_s,
@@ -222,7 +220,7 @@ class _Worker:
         self._metrics.add("joined_requests_total", by=requests)
 
     def _release(self, digest: str) -> Release:
-        release = open_release(self._workspace.releases / digest, self._trusted)
+        release = open_release(self._workspace.releases / digest, self._workspace.trusted)
         if self._sampler is not None:
             from holdfast.predictions.windows import recipe
 

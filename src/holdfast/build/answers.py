@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.build.convert import MISSING, Converted, Matrix, Task, flavour_of, model_columns
+from holdfast.build.convert import MISSING, Converted, Matrix, Task, flavour_of, model_columns, reads_texts
 from holdfast.core.blocks import in_blocks
 
 if TYPE_CHECKING:
@@ -68,18 +68,18 @@ def native_predict(
         given = native_frame(model, converted, table, like=like)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # unseen categories are asked for on purpose
-            return _both(np.asarray(_ask(model, given, task), dtype=np.float64), task)
+            return _both(np.asarray(_ask(model, given, task, converted.method), dtype=np.float64), task)
 
     return predict
 
 
-def _ask(model: Any, given: Any, task: Task) -> Any:
+def _ask(model: Any, given: Any, task: Task, method: str) -> Any:
     if flavour_of(model) == "xgboost" and type(model).__name__ == "Booster":
         import xgboost
 
         return model.predict(xgboost.DMatrix(given))
     if task == "regression" or not hasattr(model, "predict_proba"):
-        return model.predict(given)
+        return getattr(model, method)(given)
     return model.predict_proba(given)
 
 
@@ -92,6 +92,8 @@ def native_frame(model: Any, converted: Converted, table: Table, *, like: Any = 
     names = model_columns(model)
     if not names and not any(column.text for column in converted.inputs):
         return np.column_stack([np.asarray(table[c.name], dtype=np.float64) for c in converted.inputs])
+    if reads_texts(model):
+        return list(table[converted.inputs[0].name])
     import pandas as pd
 
     columns: dict[str, Any] = {}

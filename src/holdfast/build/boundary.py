@@ -61,6 +61,8 @@ def _special_rows(converted: Converted, table: Table) -> list[Table]:
         if column.text:
             parts.append(base | {column.name: np.array([UNSEEN] * count, dtype=object)})
             parts.append(base | {column.name: np.array([""] * count, dtype=object)})
+            swapped = [None if value is None else value.swapcase() for value in values.tolist()]
+            parts.append(base | {column.name: np.array(swapped, dtype=object)})
         elif column.datatype != "BOOL":
             known = table[column.name][np.isfinite(table[column.name])]
             if len(known):

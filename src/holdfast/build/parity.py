@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.build.answers import Table, native_frame, native_predict, onnx_predict
 from holdfast.build.boundary import boundary_rows
-from holdfast.errors import ParityFailure
+from holdfast.errors import BuildError, ParityFailure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def parity(
     `float32`: the original itself computes in float32, so its own rounding grows with the answer; an answer larger
     than the output scale is then compared relative to itself.
     """
-    reference = _matrix(original(table))
+    reference = _matrix(_asked(original, table))
     wanted, got = reference, _matrix(built(table))
     extra = 0
     refused = 0
@@ -141,6 +141,19 @@ def prove(
         tolerance=FLOAT32_TOLERANCE if float32 else TOLERANCE,
         float32=float32,
     ).require()
+
+
+def _asked(original: Callable[[Table], NDArray[np.float64]], table: Table) -> NDArray[np.float64]:
+    """The original's answers to the reference, which it must be able to give."""
+    try:
+        return original(table)
+    except Exception as bad:  # each library refuses in its own way
+        reason = str(bad).strip().splitlines() or [type(bad).__name__]
+        raise BuildError(
+            f"the original model itself does not answer the reference: {reason[0][:300]}",
+            "reference",
+            "give rows like those that it was trained on",
+        ) from bad
 
 
 def _answerable(

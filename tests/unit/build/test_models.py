@@ -16,6 +16,7 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
     VotingClassifier,
@@ -38,12 +39,12 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, SVR, LinearSVC
+from sklearn.svm import SVC, SVR, LinearSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from xgboost import XGBClassifier, XGBRegressor
 
 from holdfast.build.convert import Input, convert
-from holdfast.build.parity import prove
+from holdfast.build.parity import onnx_predict, prove
 
 NUMBERS = ["area", "rooms", "age", "new"]
 
@@ -125,6 +126,24 @@ def test_a_regressor_answers_as_the_original(houses: Any, name: str) -> None:
     assert report.beyond == 0
     assert (converted.outputs, converted.classes) == (("prediction",), None)
     assert convert(model, houses.inputs, "regression").onnx == converted.onnx
+
+
+def test_isolation_forests_and_one_class_vectors_answer_with_scores(houses: Any) -> None:
+    numbers = houses.only(NUMBERS)
+    for model in (
+        IsolationForest(n_estimators=30, random_state=0),
+        IsolationForest(n_estimators=30, max_features=2, contamination=0.1, random_state=0),
+        make_pipeline(houses.usual(), IsolationForest(n_estimators=20, random_state=0)),
+        make_pipeline(houses.usual(), OneClassSVM()),
+    ):
+        given = houses if hasattr(model, "steps") else numbers
+        model.fit(given.frame)
+        converted = convert(model, given.inputs, "regression")
+        assert converted.method == "decision_function"
+        assert "below zero is an outlier" in converted.notes[-1]
+        assert prove(model, converted, given.table, task="regression").max_difference < 1e-9
+        outliers = onnx_predict(converted)(given.table)[:, 0] < 0
+        np.testing.assert_array_equal(outliers, model.predict(given.frame) == -1)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.build.convert import catboost, lightgbm, xgboost
+from holdfast.build.convert import catboost, lightgbm, text, xgboost
 from holdfast.build.convert.check import check_onnx
 from holdfast.build.convert.graph import MISSING, Column, Frame, Graph, Path
 from holdfast.build.convert.pipeline import answer
@@ -23,7 +23,7 @@ from holdfast.core.contract import NUMBERS_KEY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["MISSING", "Converted", "Input", "Matrix", "Task", "check_onnx", "convert", "model_columns"]
+__all__ = ["MISSING", "Converted", "Input", "Matrix", "Task", "check_onnx", "convert", "model_columns", "reads_texts"]
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -90,6 +90,8 @@ class Converted:
     libraries: tuple[str, ...]
     """The libraries whose models are inside, such as XGBoost in a scikit-learn Pipeline."""
     notes: tuple[str, ...] = ()
+    method: Literal["predict", "decision_function"] = "predict"
+    """Which of the original's methods gives the predictions."""
     closed: tuple[str, ...] = ()
     """Inputs whose unseen categories the model itself refuses: the contract must reject them."""
     none_columns: tuple[str, ...] = ()
@@ -127,6 +129,7 @@ def convert(model: Any, inputs: Sequence[Input], task: Task) -> Converted:
         outputs=tuple(name for name, _, _ in outputs),
         classes=classes,
         scale=result.scale,
+        method=result.method,
         flavour=flavour_of(model),
         libraries=tuple(sorted(graph.libraries)),
         notes=tuple(dict.fromkeys(graph.notes)),
@@ -157,6 +160,16 @@ def model_columns(model: Any) -> tuple[str, ...]:
         if hasattr(model, inner):
             return model_columns(getattr(model, inner))
     return model_columns(model.steps[0][1]) if getattr(model, "steps", None) else ()
+
+
+def reads_texts(model: Any) -> bool:
+    """Whether the model takes a list of texts instead of a table: its first step is a text vectorizer."""
+    for inner in ("best_estimator_", "regressor_"):
+        if hasattr(model, inner):
+            return reads_texts(getattr(model, inner))
+    if getattr(model, "steps", None):
+        return reads_texts(model.steps[0][1])
+    return kind_of(model)[0] == "sklearn" and kind_of(model)[1] in text.STEPS and hasattr(model, "vocabulary_")
 
 
 def _frame(model: Any, inputs: Sequence[Input], path: Path) -> Frame:

@@ -30,6 +30,11 @@ class Answer:
     """What `decision_function` gives: [n, 1] for two classes, else [n, classes]."""
     classes: tuple[Any, ...] | None = None
     scale: Literal["identity", "log", "log1p"] = "identity"
+    method: Literal["predict", "decision_function"] = "predict"
+    """Which of the original's methods gives `prediction`."""
+
+
+SCORES = "answers are scores, the model's decision_function: below zero is an outlier"
 
 
 def class_labels(model: Any) -> tuple[Any, ...]:
@@ -104,6 +109,15 @@ def forest(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     return Answer(probabilities=both_classes(graph, raw) if len(labels) == 2 else raw, classes=labels)
 
 
+def isolation(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """IsolationForest, as scores: what `decision_function` gives; below zero is an outlier."""
+    depth = compile_trees(graph, frame, sklearn_trees.isolation_forest(model, path), model, path)
+    anomaly = graph.op("Pow", graph.number(2.0), graph.op("Neg", depth))
+    score = graph.op("Sub", graph.op("Neg", anomaly), graph.number(float(model.offset_)))
+    graph.notes.append(SCORES)
+    return Answer(prediction=score, decision=score, method="decision_function")
+
+
 def boosting(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     """GradientBoosting and HistGradientBoosting."""
     if type(model).__name__.startswith("Hist"):
@@ -148,10 +162,13 @@ def neural_network(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer
 
 
 def support_vectors(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
-    """SVR, and SVC's decision scores (libsvm's own probabilities come out of an iteration that has no closed form)."""
+    """SVR, OneClassSVM as scores, and SVC's decision scores (libsvm iterates for its probabilities: no closed form)."""
     kernel = _kernel(graph, graph.matrix(frame, model, path), model, path)
     vectors = np.asarray(model.support_vectors_, dtype=np.float64)
     dual = np.asarray(model.dual_coef_, dtype=np.float64)
+    if type(model).__name__ == "OneClassSVM":
+        graph.notes.append(SCORES)
+        return Answer(prediction=affine(graph, kernel, dual, model.intercept_), method="decision_function")
     if not hasattr(model, "classes_"):
         return Answer(prediction=affine(graph, kernel, dual, model.intercept_))
     labels = class_labels(model)
@@ -229,8 +246,9 @@ MODELS: dict[tuple[str, str], Callable[[Graph, Frame, Any, Path], Answer]] = {
     **{("sklearn", name): linear_classifier for name in LINEAR_CLASSIFIERS},
     **{("sklearn", name): forest for name in FORESTS},
     **{("sklearn", name): boosting for name in BOOSTING},
+    ("sklearn", "IsolationForest"): isolation,
     **{("sklearn", name): neural_network for name in ("MLPClassifier", "MLPRegressor")},
-    **{("sklearn", name): support_vectors for name in ("SVC", "NuSVC", "SVR", "NuSVR")},
+    **{("sklearn", name): support_vectors for name in ("SVC", "NuSVC", "SVR", "NuSVR", "OneClassSVM")},
     **{("sklearn", name): constant for name in ("DummyClassifier", "DummyRegressor")},
 }
 """(library, class name) -> how it is converted. A subclass may predict anything, so only these very classes count."""

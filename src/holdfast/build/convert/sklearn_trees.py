@@ -1,12 +1,14 @@
 # ruff: noqa: SLF001 - the fitted trees have no public form
-"""scikit-learn's trees in plain form: single trees, forests, gradient boosting and histogram gradient boosting.
+"""scikit-learn's trees in plain form: single trees, forests, gradient boosting, isolation forests and histogram
+gradient boosting.
 
-The first three compare features rounded to float32 with float64 thresholds; histogram gradient boosting compares in
+All but the last compare features rounded to float32 with float64 thresholds; histogram gradient boosting compares in
 float64. A row with a missing value follows the direction that was learned. Class values are fractions per leaf.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,6 +97,26 @@ def hist_gradient_boosting(model: Any) -> Ensemble:
             )
     start = np.asarray(model._baseline_prediction, dtype=np.float64).ravel()
     return Ensemble(tuple(trees), len(start), start)
+
+
+def isolation_forest(model: Any, path: Path) -> Ensemble:
+    """IsolationForest: how deep a row falls, with what an ordinary tree would add below the leaf, over the usual depth."""
+    usual = len(model.estimators_) * float(_average_path_length([model._max_samples])[0])
+    if usual == 0.0:
+        raise path.refuse(model, "an isolation forest whose trees saw one row each", "train it with more rows")
+    trees = []
+    for number, (member, features) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
+        tree = plain_tree(member.tree_)
+        depth = model._decision_path_lengths[number] + model._average_path_length_per_tree[number] - 1.0
+        chosen = np.asarray(features)[np.where(tree.left < 0, 0, tree.feature)]
+        trees.append(replace(tree, feature=chosen.astype(np.int64), value=depth))
+    return Ensemble(tuple(trees), 1, np.zeros(1), divisor=usual, float32=True)
+
+
+def _average_path_length(rows: Any) -> Any:
+    from sklearn.ensemble._iforest import _average_path_length as library
+
+    return library(rows)
 
 
 def bits_to_set(words: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Walks the preprocessing of a model: Pipelines, ColumnTransformers and unions of the steps in `preprocess`.
+"""Walks the preprocessing of a model: Pipelines, ColumnTransformers and unions of the steps in `preprocess` and `text`.
 
 `transform` carries a frame of columns through one step, going by its exact class: a user's subclass or own step is
 refused by its name and place in the pipeline, never guessed at.
@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.build.convert import preprocess, text
 from holdfast.build.convert.graph import Column, Frame, Graph, Path, columns_of
-from holdfast.build.convert.preprocess import STEPS
+
+STEPS = preprocess.STEPS | text.STEPS
 
 
 def kind_of(step: object) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def build_release(
 
     Args:
         model: a fitted object, or where the registry has it.
-        X: DataFrame, mapping of columns or 2-D array; it may hold timestamp and key beside what the model reads.
+        X: DataFrame, mapping of columns or array [rows, ...]; it may hold timestamp and key beside what the model reads.
         y: labels of the same rows; or none, and `label` names a column of X.
         workspace: where to build; default: the nearest one upwards from the current folder.
         name: of the release; default: the model's.
@@ -58,14 +58,12 @@ def build_release(
         timezone: of timestamps that name none.
         purpose: what it is for, for the card.
     """
-    from holdfast.build.pipeline import Parts
     from holdfast.build.python import build_release as build
-    from holdfast.release.trust import signer
     from holdfast.workspace import open_workspace
 
     at = workspace or open_workspace()
     return build(
-        Parts(at.registry, at.runtime, at.releases, signer(at.keys)),
+        at.build_parts,
         model,
         X,
         y,

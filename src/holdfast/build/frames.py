@@ -19,15 +19,16 @@ Table = dict[str, NDArray[Any]]
 
 
 def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
-    """A DataFrame, a mapping of columns or a 2-D array (columns x0, x1, ...), with the labels as one more column."""
+    """A DataFrame, a mapping of columns or an array (columns x0, x1, ... row by row), with the labels as one more column."""
     if hasattr(X, "columns"):
         table = {str(name): _column(X[name]) for name in X.columns}
     elif hasattr(X, "keys"):
         table = {str(name): _column(X[name]) for name in X}
     else:
         matrix = np.asarray(X)
-        if matrix.ndim != 2:
-            raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or a 2-D array")
+        if matrix.ndim < 2:
+            raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or an array [rows, ...]")
+        matrix = matrix.reshape(len(matrix), -1)
         table = {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
     if y is not None:
         truth = _column(y)

@@ -15,19 +15,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from holdfast.errors import MissingExtra, RegistryError, UntrustedPickle
+from holdfast.build.convert.torch import open_program
+from holdfast.errors import HoldfastError, MissingExtra, RegistryError, UntrustedPickle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["PICKLES", "is_pickle", "open_model"]
 
-PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle"})
+PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".pt", ".pth", ".pt2"})
+"""What is unpickled when it is opened; in a `.pt2`, the weights and examples may be."""
+NETWORKS: Final = frozenset({".pt", ".pth", ".pt2"})
 
 KNOWN_TYPES: Final = frozenset(
     {
         "builtins.object",
         "collections.OrderedDict",
+        "catboost.core.CatBoostClassifier",
+        "catboost.core.CatBoostRegressor",
         "lightgbm.basic.Booster",
         "lightgbm.sklearn.LGBMClassifier",
         "lightgbm.sklearn.LGBMRegressor",
@@ -55,10 +60,13 @@ KNOWN_TYPES: Final = frozenset(
 def model_file(folder: Path) -> tuple[str, Path]:
     """(flavour, data file) of an MLflow model folder."""
     said = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
-    for flavour in ("onnx", "xgboost", "lightgbm", "sklearn"):
+    for flavour in ("onnx", "xgboost", "lightgbm", "catboost", "sklearn", "pytorch"):
         if flavour in said:
             name = said[flavour].get("pickled_model") or said[flavour].get("data") or ""
             path = (folder / name).resolve()
+            if flavour == "pytorch":
+                name = said[flavour].get("model_data") or "data"
+                path = _network_file((folder / name).resolve())
             if not name or not path.is_relative_to(folder.resolve()) or not path.is_file():
                 raise RegistryError(f"the model's file '{name}' is missing", str(folder), "register the model again")
             return flavour, path
@@ -70,24 +78,31 @@ def model_file(folder: Path) -> tuple[str, Path]:
     )
 
 
+def _network_file(path: Path) -> Path:
+    """The file in a folder of MLflow's flavour pytorch: an exported program, or a pickle."""
+    return next((one for one in sorted(path.glob("model.pt*"), reverse=True) if one.is_file()), path)
+
+
 def is_pickle(folder: Path) -> bool:
     """Whether opening this model means unpickling."""
     return model_file(folder)[1].suffix.lower() in PICKLES
 
 
-def open_model(folder: Path, *, trust_pickle: bool = False) -> Any:
-    """The fitted model object (for ONNX: the file's bytes)."""
+def open_model(folder: Path, *, trust_pickle: bool = False, shape: tuple[int, ...] = ()) -> Any:
+    """The fitted model object; for ONNX the file's bytes, for PyTorch the exported program (`shape`: of a row of its input)."""
     flavour, path = model_file(folder)
     suffix = path.suffix.lower()
     with _readable(path, flavour):
         if suffix in PICKLES:
-            return _unpickle(path, trusted=trust_pickle)
+            return _unpickle(path, trusted=trust_pickle, shape=shape)
         if suffix == ".skops":
             return _skops(path)
         if flavour == "onnx":
             return path.read_bytes()
         if flavour == "xgboost":
             return _xgboost(path)
+        if flavour == "catboost":
+            return _catboost(path)
         return _lightgbm(path)
 
 
@@ -126,13 +141,27 @@ def _lightgbm(path: Path) -> Any:
     return lightgbm.Booster(model_file=str(path), params={"verbosity": -1})
 
 
-def _unpickle(path: Path, *, trusted: bool) -> Any:
+def _catboost(path: Path) -> Any:
+    """The classifier where the file knows classes, else the regressor."""
+    import catboost  # type: ignore[import-untyped]
+
+    model = catboost.CatBoostClassifier()
+    model.load_model(str(path))
+    if not len(model.classes_):
+        model = catboost.CatBoostRegressor()
+        model.load_model(str(path))
+    return model
+
+
+def _unpickle(path: Path, *, trusted: bool, shape: tuple[int, ...]) -> Any:
     if not trusted:
         raise UntrustedPickle(
             f"{path.name} is a pickle: opening it runs whatever code its author put inside",
             str(path),
             "if you trust whoever made it: --trust-pickle; better: save it with skops, or as ONNX",
         )
+    if path.suffix.lower() in NETWORKS:
+        return open_program(path, shape)
     with path.open("rb") as file:
         if path.suffix.lower() == ".joblib":
             import joblib  # type: ignore[import-untyped]
@@ -156,7 +185,7 @@ def _readable(path: Path, flavour: str) -> Iterator[None]:
         raise RegistryError(
             f"{path.name} needs the library '{bad.name}'", str(path), f"pip install {bad.name}"
         ) from None
-    except (RegistryError, MissingExtra):
+    except HoldfastError:
         raise
     except Exception as bad:  # noqa: BLE001 - each library fails in its own way
         reason = str(bad).splitlines()[0] if str(bad) else type(bad).__name__

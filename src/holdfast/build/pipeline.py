@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from holdfast import registry as registered
 from holdfast.build.card import make_card
 from holdfast.build.child import translate_in_child
+from holdfast.build.convert.torch import exported, is_module
+from holdfast.build.gates import require_clean
+from holdfast.build.lineage import Data, data_of_file, described, recipe_of, trained_on
 from holdfast.build.load import PICKLES, is_pickle
 from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
 from holdfast.build.translate import Marks, Translation, translate
@@ -31,12 +34,11 @@ from holdfast.core.names import check_name
 from holdfast.core.profile import Profile, WindowRule
 from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, Manifest
 from holdfast.errors import BuildError, InvalidInput, UntrustedPickle
-from holdfast.registry import Snapshot, snapshot_of_file
 from holdfast.release.bundle import Release, read, write
 from holdfast.release.trust import Signer
 
 if TYPE_CHECKING:
-    from holdfast.core.ports import FetchedModel, ModelRegistry, Runtime, Tables
+    from holdfast.core.ports import FetchedModel, ModelRegistry, Runtime
 
 __all__ = ["STEPS", "Data", "Parts", "build", "data_of_file"]
 
@@ -47,19 +49,6 @@ STEPS: Final = ("fetch", "load", "contract", "convert", "parity", "profile", "ca
 NO_REFERENCE: Final = "the release was built without reference rows; monitors learn from the first live windows"
 
 
-class Data(msgspec.Struct, frozen=True):
-    """The reference: rows that the model was not fitted on, and their exact identity."""
-
-    table: Table
-    snapshot: Snapshot
-
-
-def data_of_file(tables: Tables, path: Path) -> Data:
-    """A reference in a Parquet or CSV file."""
-    table = tables.read(path)
-    return Data(table, snapshot_of_file(path, len(next(iter(table.values()), ()))))
-
-
 class Parts(NamedTuple):
     """What a build needs of its workspace."""
 
@@ -67,6 +56,8 @@ class Parts(NamedTuple):
     runtime: Runtime
     releases: Path
     signer: Signer
+    allow_dirty: bool = False
+    """Build although the project's code differs from its commit."""
 
 
 def build(
@@ -78,8 +69,10 @@ def build(
     name: str = "",
     parent: Release | None = None,
     code: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
     purpose: str = "",
     trust_pickle: bool = False,
+    sandbox: bool = True,
     progress: Progress = lambda _: None,
 ) -> Release:
     """Build a release.
@@ -91,20 +84,25 @@ def build(
         marks: which columns are label, timestamp and key; further marks; or a whole contract as YAML.
         name: the release's name; default: the model's.
         parent: the release that this one was retrained from; its windows are cut the same way.
-        code: git commit and dirtiness of the project.
+        code: git commit and dirtiness of the project; a dirty tree is refused, unless `parts` allow it.
+        training: what is known of the data that the model was trained on (`lineage.training_of`).
         purpose: the card's first line; default: what the contract says.
         trust_pickle: the user's word that a pickle may be opened, in a child process.
+        sandbox: False is the user's word that the child need not be contained, where the kernel cannot.
         progress: called with each step's name as it begins.
 
     Raises BuildError and its kin; then nothing was written.
     """
     marks = marks or Marks()
+    require_clean(code or {}, allow_dirty=parts.allow_dirty)
     _refuse_at_once(source, data, marks, trust_pickle=trust_pickle)
     name = check_name(name or registered.default_name(source), "release name")
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
         progress("fetch")
-        model = registered.fetch(parts.registry, source, name, Path(folder) / "fetched")
-        made = _translate(model, data, marks, trust_pickle=trust_pickle, progress=progress)
+        given = exported(source, _row(data, marks)) if is_module(source) else source
+        model = registered.fetch(parts.registry, given, name, Path(folder) / "fetched")
+        own = not isinstance(source, (str, Path))
+        made = _translate(model, data, marks, own=own, trust_pickle=trust_pickle, sandbox=sandbox, progress=progress)
         progress("profile")
         graph = Path(folder) / MODEL
         graph.write_bytes(made.onnx)
@@ -116,11 +114,12 @@ def build(
         task=made.contract.output.task,
         files=(),
         model=model.source,
-        data=data.snapshot.to_dict() if data else {},
+        data=described(data, trained_on(model, training or {})),
         code=dict(code or {}),
         builder={"holdfast": version("holdfast"), **made.libraries},
         parity=made.parity,
         parent=parent.digest if parent else "",
+        recipe=recipe_of(marks, purpose),
     )
     progress("card")
     files = {
@@ -150,6 +149,17 @@ def _refuse_at_once(source: Any, data: Data | None, marks: Marks, *, trust_pickl
         )
 
 
+def _row(data: Data | None, marks: Marks) -> tuple[int, ...]:
+    """How a row of the module's input is arranged: as the user says, else its columns side by side."""
+    if marks.shape:
+        return marks.shape
+    if data is None:
+        raise BuildError(
+            "a PyTorch module does not say what it takes", "the module", "give reference rows X, or export it to .pt2"
+        )
+    return (len(data.table.keys() - {marks.label, marks.timestamp, marks.key, *marks.others}),)
+
+
 def _untrusted(where: str) -> UntrustedPickle:
     return UntrustedPickle(
         "the model is a pickle: opening it runs whatever code its author put inside",
@@ -159,15 +169,25 @@ def _untrusted(where: str) -> UntrustedPickle:
 
 
 def _translate(
-    model: FetchedModel, data: Data | None, marks: Marks, *, trust_pickle: bool, progress: Progress
+    model: FetchedModel,
+    data: Data | None,
+    marks: Marks,
+    *,
+    own: bool,
+    trust_pickle: bool,
+    sandbox: bool,
+    progress: Progress,
 ) -> Translation:
-    """Load, contract, convert, parity: here, or for a pickle in a child process."""
+    """Load, contract, convert, parity: here, or for a pickle in a child process.
+
+    `own`: the registry got it from this process a moment ago, and it is what was fetched, to the last byte.
+    """
     table = data.table if data else None
-    if not is_pickle(model.path):
-        return translate(model.path, table, marks, model.signature, progress=progress)
+    if own or not is_pickle(model.path):
+        return translate(model.path, table, marks, model.signature, trust_pickle=own, progress=progress)
     if not trust_pickle:
         raise _untrusted(model.source.uri)
-    return translate_in_child(model.path, table, marks, model.signature, progress=progress)
+    return translate_in_child(model.path, table, marks, model.signature, progress=progress, contained=sandbox)
 
 
 def _answers(runtime: Runtime, graph: Path, contract: Contract) -> Answers:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.build.slices import by_slice
 from holdfast.core.contract import Contract, Field
 from holdfast.core.profile import CONFIDENCE, DAY, HOUR, LOSS, OUTPUT, RESIDUAL, Profile, Series, WindowRule
 from holdfast.stats import metrics
@@ -33,6 +35,9 @@ Integers = NDArray[np.int64]
 WINDOW_ROWS: Final = 100
 """Rows that a window should have: fewer say little, more take longer to come together."""
 IMPORTANCE_ROWS: Final = 2000
+IMPORTANCE_ANSWERS: Final = 200_000
+"""Rows that are answered for it in all: of an image, each of a thousand pixels is shuffled on fewer."""
+FEWEST: Final = 100
 REPLAYED: Final = 1000
 """Newest windows that the calibration replay looks at: three years of days, and seconds of work."""
 DIGITS: Final = 10
@@ -112,6 +117,7 @@ def make_profile(contract: Contract, reference: Reference, answers: Answers, rul
     errors, error_specs, labels = _errors(contract, reference, said, known, rule)
     weights = _importance(contract, reference, answers, said)
     calibration = _calibrate([*specs, *error_specs], windows, labels, weights)
+    measured = partial(_performance, contract, reference, said, numbers)
     return Profile(
         columns=tuple(spec.to_dict() for spec in [*specs, *error_specs]),
         importance=weights,
@@ -121,8 +127,9 @@ def make_profile(contract: Contract, reference: Reference, answers: Answers, rul
         end=None if reference.times is None or not reference.rows else int(reference.times[-1]),
         windows=windows,
         labels=labels,
-        performance=_performance(contract, reference, said, known, numbers) if errors else {},
+        performance=measured(known) if errors else {},
         calibration=calibration,
+        slices=by_slice(contract, reference.columns, known, measured) if errors else (),
     )
 
 
@@ -232,7 +239,8 @@ def _importance(contract: Contract, reference: Reference, answers: Answers, said
     """
     rng = np.random.default_rng(0)
     rows = reference.rows
-    chosen = np.sort(rng.choice(rows, IMPORTANCE_ROWS, replace=False)) if rows > IMPORTANCE_ROWS else np.arange(rows)
+    most = min(max(IMPORTANCE_ANSWERS // max(len(contract.features), 1), FEWEST), IMPORTANCE_ROWS)
+    chosen = np.sort(rng.choice(rows, most, replace=False)) if rows > most else np.arange(rows)
     columns = {field.name: reference.columns[field.name][chosen] for field in contract.features}
     base = _on_scale(contract, said[chosen])
     found: dict[str, float] = {}
@@ -256,9 +264,9 @@ def _on_scale(contract: Contract, said: Floats) -> Floats:
 
 
 def _performance(
-    contract: Contract, reference: Reference, said: Floats, known: NDArray[np.bool_], numbers: Integers
+    contract: Contract, reference: Reference, said: Floats, numbers: Integers, known: NDArray[np.bool_]
 ) -> dict[str, dict[str, Any]]:
-    """Held-out metrics; where there are enough windows of time, these are the independent units, not rows."""
+    """Held-out metrics of the rows in `known`; where there are enough windows of time, these are the independent units, not rows."""
     assert reference.labels is not None
     output = contract.output
     y, answer = reference.labels[known], said[known]

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from holdfast.build.frames import table_of
 from holdfast.build.pipeline import Data, Parts, build
 from holdfast.build.translate import Marks
@@ -43,8 +45,9 @@ def build_release(
 
     Args:
         parts: registry, runtime, folder of the releases, and who signs.
-        model: fitted scikit-learn, XGBoost or LightGBM model, an ONNX ModelProto, or anything that `pipeline.build` takes.
-        X: DataFrame, mapping of columns or 2-D array; it may hold timestamp and key beside what the model reads.
+        model: fitted scikit-learn, XGBoost or LightGBM model, a PyTorch module, an ONNX ModelProto, or anything that
+            `pipeline.build` takes.
+        X: DataFrame, mapping of columns or array [rows, ...]; it may hold timestamp and key beside what the model reads.
         y: labels of the same rows; or none, and `label` names a column of X.
         name: the release's name, and the model's in the registry; default: the model's class.
         label: name of the label; default: y's own, else "label".
@@ -72,6 +75,7 @@ def build_release(
         others=others,
         contract=contract,
         timezone=timezone,
+        shape=tuple(np.shape(X)[1:]) if isinstance(X, np.ndarray) and X.ndim > 2 else (),
     )
     return build(
         parts, model, data, marks=told, name=name, parent=parent, code=code, purpose=purpose, progress=progress

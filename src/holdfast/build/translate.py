@@ -18,14 +18,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.build.adopt import adopt, inspect_onnx, original_answers
+from holdfast.build.adopt import Foreign, adopt, inspect_onnx, original_answers
 from holdfast.build.convert import Converted, Input, convert
+from holdfast.build.convert.torch import is_program
 from holdfast.build.load import open_model
 from holdfast.build.nature import Nature, nature_of
-from holdfast.build.parity import ParityReport, boundary_rows, onnx_predict, parity, prove
+from holdfast.build.networks import arranged, network_answers, network_of, understood
+from holdfast.build.parity import (
+    FLOAT32_TOLERANCE,
+    TOLERANCE,
+    ParityReport,
+    boundary_rows,
+    onnx_predict,
+    parity,
+    prove,
+)
 from holdfast.columns import decode_table, infer_contract, load_yaml
 from holdfast.columns.names import class_name
-from holdfast.core.contract import Contract, Field, Mark, Output
+from holdfast.core.contract import Contract, Field, Mark, Output, Task
 from holdfast.errors import BuildError, UsageError
 
 __all__ = ["Marks", "Translation", "translate"]
@@ -33,7 +43,7 @@ __all__ = ["Marks", "Translation", "translate"]
 Table = dict[str, NDArray[Any]]
 Progress = Callable[[str], None]
 
-LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "skl2onnx", "sklearn", "xgboost", "lightgbm")
+LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "skl2onnx", "sklearn", "xgboost", "lightgbm", "torch")
 SIGNATURE_TYPES: Final = {
     "boolean": "BOOL",
     "integer": "INT32",
@@ -58,6 +68,8 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """How naive timestamps are read."""
     contract: str = ""
     """A contract as YAML, written by the user; wins over what is inferred."""
+    shape: tuple[int, ...] = ()
+    """How the features of a row are arranged where a network takes them as an array, such as (1, 28, 28)."""
 
 
 class Translation(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,14 +94,19 @@ def translate(
 ) -> Translation:
     """Load, contract, convert, parity. `table`: the reference as it came from its file, with labels and all."""
     progress("load")
-    model = open_model(folder, trust_pickle=trust_pickle)
-    foreign = inspect_onnx(model) if isinstance(model, bytes) else None
     named = table if table is not None else _signature_columns(signature)
     candidates = tuple(name for name in named if name not in {marks.label, marks.timestamp, marks.key})
+    model = open_model(folder, trust_pickle=trust_pickle, shape=_shape(marks, signature, candidates))
+    foreign = inspect_onnx(model) if isinstance(model, bytes) else network_of(model) if is_program(model) else None
+    if foreign:
+        candidates = _taken(foreign, candidates, marks)
+        classes = load_yaml(marks.contract).output.classes if marks.contract else ()
+        foreign = understood(foreign, candidates, table, marks.label, classes)
     nature = foreign.nature(candidates) if foreign else nature_of(model)
     nature = replace(nature, columns=_known_as(nature.columns, candidates))
     progress("contract")
-    contract = _contract(nature, table, marks, signature)
+    shape = foreign.shape if foreign else ()
+    contract = arranged(_contract(nature, table, marks, signature), shape)
     progress("convert")
     rows = _rows(contract, table)
     inputs = [Input(f.name, f.datatype, nullable=f.nullable) for f in contract.features]
@@ -98,18 +115,47 @@ def translate(
         converted = adopt(foreign, inputs, nature.task) if foreign else convert(model, inputs, nature.task)
         progress("parity")
         if foreign:
-            original = partial(original_answers, foreign, inputs)
-            edges = boundary_rows(converted, rows)
-            report = parity(original, onnx_predict(converted), rows, edges, task=nature.task).require()
+            report = _prove_foreign(model, foreign, converted, rows, nature.task)
         else:
             report = prove(model, converted, rows, task=nature.task)
     return Translation(
         onnx=converted.onnx,
-        contract=_contract(nature, table, marks, signature, converted),
+        contract=arranged(_contract(nature, table, marks, signature, converted), shape),
         parity=_evidence(report, made_up=table is None),
         libraries=_versions(converted),
         notes=converted.notes,
     )
+
+
+def _shape(marks: Marks, signature: Mapping[str, Any], candidates: tuple[str, ...]) -> tuple[int, ...]:
+    """How a row is arranged, for a network that does not say: as the user says, else the signature, else side by side."""
+    specs = [one.get("tensor-spec", {}) for one in signature.get("inputs", [])]
+    told = [tuple(spec["shape"][1:]) for spec in specs if len(spec.get("shape", ())) > 1]
+    others = [name for name in candidates if name not in marks.others]
+    return marks.shape or (told[0] if told else (len(others),))
+
+
+def _taken(foreign: Foreign, candidates: tuple[str, ...], marks: Marks) -> tuple[str, ...]:
+    """What a graph of one matrix takes: a column that is only marked (protected, say) may stand beside."""
+    width = foreign.inputs[0].width
+    if len(foreign.inputs) > 1 or width is None or len(candidates) == width:
+        return candidates
+    return tuple(name for name in candidates if name not in marks.others)
+
+
+def _prove_foreign(model: Any, foreign: Foreign, converted: Converted, rows: Table, task: Task) -> ParityReport:
+    """Networks count in float32, as does the graph, in another order."""
+    network = foreign.flavour == "torch"
+    original = partial(network_answers, model) if network else original_answers
+    return parity(
+        partial(original, foreign, converted.inputs),
+        onnx_predict(converted),
+        rows,
+        boundary_rows(converted, rows),
+        task=task,
+        tolerance=FLOAT32_TOLERANCE if network else TOLERANCE,
+        float32=network,
+    ).require()
 
 
 def _known_as(columns: tuple[str, ...], candidates: tuple[str, ...]) -> tuple[str, ...]:

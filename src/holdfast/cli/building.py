@@ -46,8 +46,12 @@ MARKS: tuple[Mark, ...] = ("calendar", "personal", "protected")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Your edited contract (YAML) instead of an inferred one.",
 )
+@click.option(
+    "--shape", default="", metavar="1,28,28", help="How a network takes the features of a row: as this array."
+)
 @click.option("--name", default="", help="Name of the release (default: the model's).")
 @click.option("--purpose", default="", help="One line for the model card.")
+@click.option("--allow-dirty", is_flag=True, help="Although files differ from the git commit.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, in a child process: it can run any code.")
 @as_json
 @click.pass_context
@@ -61,12 +65,14 @@ def build(
     **given: Any,
 ) -> None:
     """Build a signed release from MODEL: models:/name/3, models:/name@alias, runs:/id/path, or a model file."""
-    from holdfast.build.pipeline import STEPS, data_of_file
+    from holdfast.build.lineage import data_of_file, training_of
+    from holdfast.build.pipeline import STEPS
     from holdfast.build.pipeline import build as build_release
     from holdfast.build.translate import Marks
 
-    workspace = _workspace(ctx, say=not as_json)
-    for path in (reference, contract, None if ":/" in model else Path(model)):
+    workspace = _workspace(ctx, say=not as_json, allow_dirty=given["allow_dirty"])
+    file = None if ":/" in model else Path(model)
+    for path in (contract, file):
         if path is not None and not path.exists():
             raise UsageError(f"there is no file {path}", next_step="check the path")
     named = {column for mark in MARKS for column in given[mark]}
@@ -78,16 +84,20 @@ def build(
         others=others,
         timezone=given["timezone"],
         contract=contract.read_text(encoding="utf-8") if contract else "",
+        shape=_sizes(given["shape"]),
     )
     with steps(STEPS, quiet=as_json) as progress:
         release = build_release(
             workspace.build_parts,
             model,
-            data_of_file(workspace.tables, reference) if reference else None,
+            data_of_file(workspace.tables, reference, project=workspace.folder, versions=workspace.versions)
+            if reference
+            else None,
             marks=marks,
             name=given["name"],
             purpose=given["purpose"],
             code=workspace.code_state(workspace.folder),
+            training=training_of(file, workspace.folder, workspace.versions) if file else {},
             trust_pickle=given["trust_pickle"],
             progress=progress,
         )
@@ -96,13 +106,21 @@ def build(
         note("  no --label was given: the error is not known, and nothing about it can be watched")
 
 
-def _workspace(ctx: click.Context, *, say: bool) -> Workspace:
+def _sizes(text: str) -> tuple[int, ...]:
+    sizes = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise UsageError(f"'{text}' is not a shape", "--shape", "give sizes, such as 1,28,28")
+    return tuple(map(int, sizes))
+
+
+def _workspace(ctx: click.Context, *, say: bool, allow_dirty: bool) -> Workspace:
     """The workspace; the first build in a folder makes one."""
+    settings = {"build.dirty": "allow" if allow_dirty else None}
     named = ctx.obj.get("workspace")
     folder = Path(named) if named else find_workspace()
     if folder is not None and (folder / ".holdfast").is_dir():
-        return open_workspace(folder)
-    workspace = create_workspace(folder or Path.cwd())
+        return open_workspace(folder, settings)
+    workspace = create_workspace(folder or Path.cwd(), settings)
     if say:
         note(f"workspace: {workspace.folder} (made)")
     return workspace

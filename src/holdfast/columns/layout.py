@@ -92,6 +92,7 @@ class Layout:
         self._key = contract.key.name if contract.key else None
         self._known, self._needed = frozenset(self.names), frozenset(self.required)
         self.features = contract.features
+        self._shape = contract.shape
 
     def from_values(self, columns: Mapping[str, Sequence[Any]], rows: int) -> Batch:
         """JSON values, one sequence of length `rows` per column."""
@@ -147,6 +148,10 @@ class Layout:
             values = columns[key].tolist() if found in numeric else arrays.texts(found, columns[key])
             keys = [key_text(value) for value in values]
         return self._finish(numeric, numbers, texts, times, keys)
+
+    def together(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape holds all features: [n, features], or [n, ...] as the contract arranges them."""
+        return (len(shape) == 2 and shape[1] != 1) or (bool(self._shape) and shape[1:] == self._shape)
 
     def from_matrix(self, values: NDArray[Any]) -> Batch:
         """All features in the contract's order as one typed tensor [rows, features]: read at once, whatever their number."""

@@ -110,7 +110,7 @@ def read_tensors(inputs: Any, layout: Layout, max_rows: int) -> Batch:
     if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) for one in inputs):
         raise MalformedRequest("'inputs' is not a list of tensors", "inputs", "send one tensor per column")
     tensors = [_tensor(one) for one in inputs]
-    if len(tensors) == 1 and len(tensors[0].shape) == 2 and tensors[0].shape[1] != 1:
+    if len(tensors) == 1 and layout.together(tensors[0].shape):
         columns = _split(tensors[0], layout)
     else:
         columns = {}
@@ -165,8 +165,8 @@ def _tensor(given: Mapping[str, Any]) -> _Tensor:
 
 
 def _split(tensor: _Tensor, layout: Layout) -> dict[str, Sequence[Any]]:
-    """One [n, k] tensor as k columns, in the contract's order."""
-    names, width = layout.required, tensor.shape[1]
+    """One [n, k] tensor as k columns, in the contract's order; an image is as wide as it has numbers."""
+    names, width = layout.required, math.prod(tensor.shape[1:])
     if not layout.uniform:
         raise MalformedRequest(
             "one tensor for all columns needs features of one datatype", "inputs", "send one tensor per column"

@@ -5,6 +5,7 @@ Whatever is not plain gives None, and the caller takes the long way (`payloads`)
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -52,9 +53,9 @@ def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, st
         return None
     if len(inputs) == 1:
         [only] = inputs
-        if not layout.uniform or len(only.shape) != 2 or only.datatype not in KINDS:
+        if not layout.uniform or not layout.together(only.shape) or only.datatype not in KINDS:
             return None
-        rows, width = only.shape
+        rows, width = only.shape[0], prod(only.shape[1:])
         if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:
             return None
         batch = layout.from_flat(only.data, rows, floats=layout.floats)

@@ -39,11 +39,11 @@ SIZE = "binary_data_size"
 
 
 def read_arrays(tensors: Sequence[Tensor], layout: Layout, max_rows: int) -> Batch:
-    """One tensor per column, [n] or [n, 1]; or a single [n, k] with all features in the contract's order."""
+    """One tensor per column, [n] or [n, 1]; or a single [n, k] (or [n, ...]) with all features in the contract's order."""
     rows = same_rows([(name, one.shape[0]) for name, one in tensors], max_rows)
     values = tensors[0][1]
-    if len(tensors) == 1 and values.ndim == 2 and values.shape[1] != 1:
-        return layout.from_matrix(values)
+    if len(tensors) == 1 and layout.together(values.shape):
+        return layout.from_matrix(values.reshape(rows, -1))
     columns: dict[str, NDArray[Any]] = {}
     for name, one in tensors:
         if name in columns:

@@ -31,6 +31,7 @@ _TIMEZONE: Final = "# Where times without a zone are read.\n"
 _OUTPUT: Final = (
     "# classes: in the order of the probabilities; of two, the second is the positive one, from `threshold` on.\n"
 )
+_SHAPE: Final = "# How the features of a row are arranged: one tensor [n, ...] may hold them.\n"
 _BREAKS: Final = frozenset("\x85\u2028\u2029")
 _PLACE: Final = re.compile(r"\$\.fields\[(\d+)\](?:\.(\w+))?")
 
@@ -79,8 +80,9 @@ def dump_yaml(contract: Contract) -> str:
     """The file's text; `load_yaml` gives the same contract back."""
     plain = msgspec.to_builtins(contract)
     fields = [_inline(field) for field in plain["fields"]]
+    shape = f"{_SHAPE}{_dump({'shape': _Inline(contract.shape)})}\n" if contract.shape else ""
     return (
-        f"{_HEAD}\n{_TIMEZONE}{_dump({'timezone': contract.timezone})}\n"
+        f"{_HEAD}\n{_TIMEZONE}{_dump({'timezone': contract.timezone})}\n{shape}"
         f"{_OUTPUT}{_dump({'output': _inline(plain['output'])})}\n"
         f"{_dump({'fields': fields})}"
     )

@@ -8,6 +8,7 @@ turns to square metres must reach the monitors, and an honest new maximum is no 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -109,6 +110,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     """The answer and its label."""
     timezone: str = "UTC"
     """In which naive timestamps are read."""
+    shape: tuple[int, ...] = ()
+    """How the features of a row are arranged where the model takes them as an array: (1, 28, 28) for a grey image. A request may
+    then send them as one tensor [n, 1, 28, 28], row by row as C does."""
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.fields]
@@ -118,6 +122,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
         for mark in ("timestamp", "key"):
             if len(self._marked(mark)) > 1:
                 raise UsageError(f"more than one field is marked '{mark}'", next_step="mark one column")
+        if self.shape and prod(self.shape) != len(self.features):
+            raise UsageError(
+                f"the shape {list(self.shape)} holds {prod(self.shape)} values, there are {len(self.features)} features",
+                next_step="mend the shape",
+            )
 
     def _marked(self, mark: str) -> list[Field]:
         return [f for f in self.fields if mark in f.marks]

@@ -1,8 +1,8 @@
 """How a model lies in a folder of MLflow: the `MLmodel` file, the model in its library's own format, its requirements.
 
 What Holdfast registers has exactly MLflow's layout, so that MLflow can load it, but without the time and the random identity
-of the save: equal models are equal files. Fitted objects are stored without pickle: XGBoost and LightGBM boosters in their
-own formats, everything else by skops, whose archive is put into one canonical form.
+of the save: equal models are equal files. Fitted objects are stored without pickle: boosters of XGBoost, LightGBM and CatBoost in
+their own formats, everything else by skops, whose archive is put into one canonical form.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ DISTRIBUTIONS: Final = {
     "sklearn": "scikit-learn",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
     "numpy": "numpy",
     "scipy": "scipy",
     "onnx": "onnx",
+    "torch": "torch",
 }
 """Libraries whose versions decide how a model answers: import name -> name on the package index."""
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -47,12 +49,19 @@ def store(model: Any, folder: Path) -> Path:
         path = folder / "model.onnx"
         path.write_bytes(model.SerializeToString())
         libraries = ["onnx"]
+    elif kind == "ExportedProgram":
+        path = folder / "model.pt2"
+        torch = importlib.import_module("torch")
+        torch.export.save(model, path)
     elif library == "xgboost":
         path = folder / "model.ubj"
         model.save_model(path)
     elif library == "lightgbm" and kind == "Booster":
         path = folder / "model.txt"
         path.write_text(model.model_to_string(), encoding="utf-8")
+    elif library == "catboost":
+        path = folder / "model.cbm"
+        _store_catboost(model, path)
     else:
         path = folder / "model.skops"
         content, libraries = _skops(model)
@@ -64,6 +73,16 @@ def store(model: Any, folder: Path) -> Path:
     ]
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in sorted(pinned)), encoding="utf-8")
     return path
+
+
+def _store_catboost(model: Any, path: Path) -> None:
+    """In CatBoost's own format, without the time and the random identity of the training."""
+    plain = model.copy()
+    metadata = plain.get_metadata()
+    for name in ("train_finish_time", "model_guid"):
+        if name in metadata:
+            del metadata[name]
+    plain.save_model(str(path))
 
 
 def describe(path: Path, signature: Any = None) -> None:
@@ -89,12 +108,16 @@ def _flavours(path: Path) -> tuple[dict[str, Any], str]:
         return {"xgboost": {"data": name, "model_format": suffix[1:]}}, "mlflow.xgboost"
     if suffix == ".txt":
         return {"lightgbm": {"data": name}}, "mlflow.lightgbm"
+    if suffix in {".pt", ".pth", ".pt2"}:
+        return {"pytorch": {"model_data": "."}}, "mlflow.pytorch"
+    if suffix == ".cbm":
+        return {"catboost": {"data": name, "model_type": "CatBoost", "save_format": "cbm"}}, "mlflow.catboost"
     if suffix in PICKLES:
         return {"sklearn": {"pickled_model": name, "serialization_format": "pickle"}}, "mlflow.sklearn"
     raise RegistryError(
         f"{name} is no model file that can be registered",
         str(path),
-        "give .onnx, .skops, .ubj or .json (XGBoost), .txt (LightGBM), .pkl or .joblib",
+        "give .onnx, .skops, .ubj or .json (XGBoost), .txt (LightGBM), .cbm (CatBoost), .pt2 or .pt (PyTorch), .pkl or .joblib",
     )
 
 

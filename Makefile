@@ -34,7 +34,7 @@ check: $(STAMP)/dev  ## before each commit: format, lint, types, imports, licenc
 	$(BIN)/zensical build --clean --strict >/dev/null
 	$(BIN)/pytest $(wildcard tests/unit tests/laws) -q -n auto -m "not slow"
 
-test: $(STAMP)/dev  ## all tests, with Chromium where it is or may be installed
+test: $(STAMP)/dev $(STAMP)/dvc  ## all tests, with Chromium where it is or may be installed
 	@.ci/system-deps --soft
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
@@ -89,6 +89,13 @@ $(STAMP)/dev: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
 	  | sed -E '/^(torch|triton|cuda|nvidia)/d' > $(STAMP)/constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(STAMP)/constraints.txt torch==$(TORCH_VERSION)
 	@mkdir -p $(STAMP) && touch $@ $(STAMP)/demo
+
+# The real DVC for the tests of lineage, beside the venv: its hundred packages are not ours. To lock a newer one:
+# uv pip compile tests/dvc/requirements.in --universal --python-version 3.11 --generate-hashes --no-header -o tests/dvc/requirements.txt
+$(STAMP)/dvc: $(STAMP)/uv-$(UV_VERSION) tests/dvc/requirements.txt
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(STAMP)/dvc-env
+	@$(BIN)/uv pip install --quiet --require-hashes --python $(STAMP)/dvc-env/bin/python -r tests/dvc/requirements.txt
+	@touch $@
 
 # --inexact: what `make dev` put there stays.
 $(STAMP)/demo: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator
@@ -76,6 +77,17 @@ def chromium() -> Path:
         if found := shutil.which(name):
             return Path(found)
     return skip_without("Chromium", "make system-deps (Debian), or put a `chromium` on PATH")
+
+
+@pytest.fixture(scope="session")
+def dvc() -> Path:
+    """The real DVC, in an environment of its own."""
+    beside = Path(sys.prefix) / ".holdfast" / "dvc-env" / "bin" / "dvc"
+    if beside.exists():
+        return beside
+    if found := shutil.which("dvc"):
+        return Path(found)
+    return skip_without("DVC", "make test, or put a `dvc` on PATH")
 
 
 # ---------------------------------------------------------------------------------------------- markers and skips

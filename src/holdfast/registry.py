@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.core.lineage import Origin
 from holdfast.core.names import check_name
 
 if TYPE_CHECKING:
@@ -33,10 +34,19 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the file; empty for a table that was handed over in memory."""
     sha256: str
     rows: int
+    path: str = ""
+    """Where the file lies in the project; empty: outside."""
+    origin: Origin | None = None
+    """How the project's data versioning pins it."""
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest."""
-        return {"file": self.file, "sha256": self.sha256, "rows": self.rows}
+        known = {"file": self.file, "sha256": self.sha256, "rows": self.rows}
+        return (
+            known
+            | ({"path": self.path} if self.path else {})
+            | ({"dvc": msgspec.to_builtins(self.origin)} if self.origin else {})
+        )
 
 
 def fetch(registry: ModelRegistry, source: Any, name: str, into: Path) -> FetchedModel:

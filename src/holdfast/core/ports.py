@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from holdfast.core.alarm import Alarm
     from holdfast.core.deployment import Deployment, Plan
     from holdfast.core.event import Event
+    from holdfast.core.lineage import DataVersion, Origin
     from holdfast.core.prediction import Label
 
 __all__ = [
     "Alarms",
     "Cursors",
+    "DataVersions",
     "Database",
     "Deployments",
     "Direct",
@@ -307,6 +309,20 @@ class FetchedModel(msgspec.Struct, frozen=True):
     """As recorded with the model."""
     signature: dict[str, Any]
     """MLflow's, parsed; empty when there is none."""
+    run: dict[str, Any] = {}
+    """Of the run that trained it: `commit`, and `datasets` as `{name, digest, source, context}`; what it recorded of these."""
+
+
+class DataVersions(Protocol):
+    """The project's data versioning."""
+
+    def origin(self, path: Path) -> Origin | None:
+        """How the project pins a file, and what it was made from; None where it doesn't. MovedData if another lies there."""
+        ...
+
+    def fetch(self, version: DataVersion, folder: Path, into: Path) -> Path:
+        """The pinned content as the file or folder `into`, verified, from the stores of the project around `folder`."""
+        ...
 
 
 class ModelRegistry(Protocol):

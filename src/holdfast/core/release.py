@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import msgspec
 
-__all__ = ["CARD", "CONTRACT", "MANIFEST", "MODEL", "REFERENCE", "REQUIREMENTS", "FileEntry", "Manifest", "ModelSource"]
+__all__ = ["CARD", "CONTRACT", "MANIFEST", "MODEL", "REFERENCE", "REQUIREMENTS", "SBOM", "FileEntry", "Manifest", "ModelSource"]
 
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.onnx"
 CONTRACT: Final = "contract.yaml"
 REFERENCE: Final = "reference.msgpack"
 CARD: Final = "card.md"
+SBOM: Final = "sbom.cdx.json"
 REQUIREMENTS: Final = "requirements.lock"
 ATTESTATIONS: Final = "attestations"
 FORMAT: Final = 1
@@ -53,14 +54,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[FileEntry, ...]
     model: ModelSource
     data: dict[str, Any]
-    """Reference snapshot: file name, sha256, rows."""
+    """The reference and what the model was trained on; the keys stand in `holdfast.build.lineage`."""
     code: dict[str, Any]
-    """Git commit and whether the tree was dirty; empty outside git."""
+    """Git `commit`, whether the tree was `dirty`, and then the SHA-256 of its `changes`; empty outside git."""
     builder: dict[str, str]
     """Versions of Holdfast and of the converters."""
     parity: dict[str, Any]
     parent: str = ""
     """Digest of the release that this candidate was retrained from."""
+    recipe: dict[str, Any] = {}
+    """What the user asked of the build: marks, purpose; `contract`: it was given, not inferred."""
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces; the digest is taken over exactly these bytes."""

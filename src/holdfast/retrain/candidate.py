@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.build import pipeline
+from holdfast.build.gates import require_clean
 from holdfast.build.pipeline import Data
 from holdfast.build.translate import Marks
 from holdfast.columns import dump_yaml
@@ -86,8 +87,9 @@ def retrain(
         code: git commit and dirtiness of the project.
         progress: called with each step's name as it begins.
 
-    Raises GateRefused for an open pipeline fault, BuildError where rows are too few or the training fails.
+    Raises GateRefused for an open pipeline fault or a dirty tree, BuildError where rows are too few or the training fails.
     """
+    require_clean(code or {}, allow_dirty=parts.build.allow_dirty)
     progress("collect")
     with parts.database.begin() as stores:
         deployment = stores.deployments.get(name)

@@ -20,6 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from holdfast.backends.mlflow.layout import describe, entries, fetched, store
 from holdfast.core.names import check_name
 from holdfast.core.ports import FetchedModel
@@ -64,7 +66,8 @@ class MlflowRegistry:
         if kind == "runs":
             run_id, _, path = rest.strip("/").partition("/")
             folder = self._download(self._run_location(run_id, path, reference), into, reference)
-            return fetched(folder, ModelSource(uri=reference, name="", version="", flavour="", files=(), run_id=run_id))
+            source = ModelSource(uri=reference, name="", version="", flavour="", files=(), run_id=run_id)
+            return self._traced(fetched(folder, source))
         wanted = self._version(reference)
         found = self._ask(reference, "get_model_version", wanted.name, wanted.version)
         location = self._ask(reference, "get_model_version_download_uri", wanted.name, wanted.version)
@@ -78,7 +81,22 @@ class MlflowRegistry:
             # A run that only carried a file into the registry trained nothing.
             run_id="" if REGISTERED in found.tags else found.run_id or "",
         )
-        return self._unchanged(fetched(folder, source), found.tags.get(REGISTERED))
+        return self._traced(self._unchanged(fetched(folder, source), found.tags.get(REGISTERED)))
+
+    def _traced(self, model: FetchedModel) -> FetchedModel:
+        """With what the run that trained it recorded of code and data; a run may be gone while its model stays."""
+        if not model.source.run_id:
+            return model
+        try:
+            run = self._ask(model.source.uri, "get_run", model.source.run_id)
+        except NotFound:
+            return model
+        known: dict[str, Any] = {}
+        if commit := run.data.tags.get("mlflow.source.git.commit"):
+            known["commit"] = commit
+        if inputs := getattr(run.inputs, "dataset_inputs", None):
+            known["datasets"] = sorted((_dataset(one) for one in inputs), key=lambda d: (d["context"], d["name"]))
+        return msgspec.structs.replace(model, run=known)
 
     def _unchanged(self, model: FetchedModel, expected: str | None) -> FetchedModel:
         """What Holdfast registered must still be what it was; MLflow itself would not notice."""
@@ -273,6 +291,13 @@ class MlflowRegistry:
             return str(found.experiment_id)
         location = f"{self._artifacts}/{EXPERIMENT}" if self._local else None
         return str(self._ask(name, "create_experiment", EXPERIMENT, artifact_location=location))
+
+
+def _dataset(given: Any) -> dict[str, str]:
+    """A data set that a run says it read."""
+    said = given.dataset
+    context = next((tag.value for tag in given.tags if tag.key == "mlflow.data.context"), "")
+    return {"name": said.name, "digest": said.digest, "source": said.source, "context": context}
 
 
 def _content(files: Sequence[FileEntry]) -> str:

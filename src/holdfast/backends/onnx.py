@@ -107,11 +107,11 @@ class OnnxSession:
         width = self._outputs[0].shape[-1]
         if not names or names != self._numbers or not texts or len(self._outputs) != 1 or not width:
             return None
-        if self._inputs:
-            return self._mixed
-        return _Direct(self._session, self._matrix, len(names), width, self._mixed)
+        return self._mixed if self._inputs else _Direct(self._session, self._matrix, len(names), width, self._mixed)
 
-    def _mixed(self, numbers: NDArray[np.float64], texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
+    def _mixed(self, numbers: NDArray[np.float64] | bytes, texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
+        if isinstance(numbers, bytes):
+            numbers = np.frombuffer(numbers).reshape(-1, 1)
         feeds = {name: cast(texts[name]).reshape(-1, 1) for name, cast in self._inputs}
         feeds[self._matrix] = np.ascontiguousarray(numbers.T)
         return self._answers(feeds)[0]
@@ -128,7 +128,7 @@ class OnnxSession:
 
 
 class _Direct:
-    """For a model of nothing but numbers: a single row goes through memory that stays, at half the price.
+    """For a model of nothing but numbers: a single row goes through memory that stays, at a third of the price.
 
     A second thread at the same moment takes the way of many rows.
     """
@@ -142,18 +142,24 @@ class _Direct:
         many: Direct,
     ) -> None:
         self._many = many
-        self._row, answer = np.zeros((1, columns)), np.zeros((1, width))
-        self._place = self._row.T
+        row, answer = np.zeros((1, columns)), np.zeros((1, width))
+        self._place = row.data.cast("B")
         output = session.get_outputs()[0].name
         self._answer = answer[:, 0] if output == PREDICTION else answer
         self._lock = threading.Lock()
         self._binding = session.io_binding()
-        self._binding.bind_ortvalue_input(matrix, onnxruntime.OrtValue.ortvalue_from_numpy(self._row))
+        self._binding.bind_ortvalue_input(matrix, onnxruntime.OrtValue.ortvalue_from_numpy(row))
         self._binding.bind_ortvalue_output(output, onnxruntime.OrtValue.ortvalue_from_numpy(answer))
         self._run = _bound(session, self._binding)
 
-    def __call__(self, numbers: NDArray[np.float64], texts: Mapping[str, NDArray[Any]], /) -> NDArray[np.float64]:
-        if numbers.shape[1] != 1 or not self._lock.acquire(blocking=False):
+    def __call__(
+        self, numbers: NDArray[np.float64] | bytes, texts: Mapping[str, NDArray[Any]], /
+    ) -> NDArray[np.float64]:
+        if not isinstance(numbers, bytes):
+            if numbers.shape[1] != 1:
+                return self._many(numbers, texts)
+            numbers = numbers.tobytes()
+        if not self._lock.acquire(blocking=False):
             return self._many(numbers, texts)
         try:
             self._place[:] = numbers

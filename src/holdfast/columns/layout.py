@@ -8,8 +8,10 @@ range or category is counted in `Batch.flags` and let through, unless the field 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from operator import gt, lt
+from struct import Struct
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.columns import arrays, files
+from holdfast.columns.bounded import row_decoder
 from holdfast.columns.field import Reader, reader
 from holdfast.columns.names import key_text
 from holdfast.columns.times import from_text, time_zone
@@ -36,8 +39,8 @@ class Batch(msgspec.Struct, frozen=True):
     rows: int
     names: tuple[str, ...]
     """Of the numeric columns."""
-    numbers: NDArray[np.float64]
-    """The numeric columns: [columns, rows]; NaN = missing."""
+    given: NDArray[np.float64] | bytes
+    """The numeric columns [columns, rows], or a single row's as the bytes of its float64 values; read them as `numbers`."""
     texts: Table
     """All other columns: object arrays of str and None, [rows] each."""
     times: NDArray[np.int64] | None
@@ -45,6 +48,12 @@ class Batch(msgspec.Struct, frozen=True):
     keys: list[str | None] | None
     flags: dict[str, int]
     """Values outside range or categories, by field; only fields that have some."""
+
+    @property
+    def numbers(self) -> NDArray[np.float64]:
+        """The numeric columns: [columns, rows]; NaN = missing."""
+        given = self.given
+        return np.frombuffer(given).reshape(-1, 1) if isinstance(given, bytes) else given
 
     @property
     def table(self) -> Table:
@@ -193,6 +202,21 @@ class Layout:
         if len(values) > SHORT or any(map(lt, values, self._lows)) or any(map(gt, values, self._highs)):
             flags = self._flag_numbers(self._numeric, numbers)
         return Batch(1, self.numeric, numbers, {}, None, None, flags)
+
+    @cached_property
+    def row(self) -> Callable[[bytes], Any] | None:
+        """Reads one tensor of one row, if that is all floats and none is out of range."""
+        if not self.floats or not self.uniform or not 1 < len(self.required) <= SHORT:
+            return None
+        return row_decoder([(r.low, r.high) for r in self._numeric])
+
+    def from_row(self, values: Sequence[float]) -> Batch:
+        """What `row` has read."""
+        return Batch(1, self.numeric, self._packed(*values), {}, None, None, {})
+
+    @cached_property
+    def _packed(self) -> Callable[..., bytes]:
+        return Struct(f"{len(self.required)}d").pack
 
     def _kinds_at_once(self) -> str:
         """Kinds of numpy types of which one matrix of all features needs no look at single columns."""

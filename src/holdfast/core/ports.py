@@ -272,8 +272,10 @@ class Tables(Protocol):
 class Direct(Protocol):
     """Answers rows whose numbers stand in a matrix."""
 
-    def __call__(self, numbers: np.ndarray, texts: Mapping[str, np.ndarray], /) -> np.ndarray:
-        """Numbers [columns, rows] and texts [rows] in; prediction [rows] or probabilities [rows, classes] out, float64."""
+    def __call__(self, numbers: np.ndarray | bytes, texts: Mapping[str, np.ndarray], /) -> np.ndarray:
+        """Numbers [columns, rows] (of a single row also the bytes of its float64 values) and texts [rows] in; prediction
+        [rows] or probabilities [rows, classes] out, float64.
+        """
         ...
 
 

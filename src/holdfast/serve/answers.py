@@ -61,7 +61,7 @@ def _run(release: LoadedRelease, batch: Batch, name: str) -> NDArray[np.float64]
     if batch.names is release.layout.numeric and release.direct is not None:
         if (turn := here.turn) is not None and release.joint is not None:
             return release.joint.answer(turn, batch.numbers, batch.texts)
-        return release.direct(batch.numbers, batch.texts)
+        return release.direct(batch.given, batch.texts)
     return release.session.run(batch.table)[name]
 
 

@@ -32,7 +32,7 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
     """The log's record of an answered batch."""
     batch, release = answered.batch, answered.route.release
     kept = release.kept(batch.names)
-    numbers = batch.numbers if kept.rows is None else batch.numbers[kept.rows]
+    numbers = batch.given if kept.rows is None else batch.numbers[kept.rows]
     columns: dict[str, list[str | None]] = {}
     if batch.texts:
         columns = {n: v.tolist() for n, v in batch.texts.items() if n in kept.texts}
@@ -57,7 +57,7 @@ def record(answered: Answered, *, received: int, clock: int, latency_us: int, ha
         columns=columns,
         outputs=outputs,
         names=kept.names,
-        numbers=numbers.tobytes(),
+        numbers=numbers if isinstance(numbers, bytes) else numbers.tobytes(),
     )
 
 

@@ -201,3 +201,11 @@ def test_large_models_get_threads_and_answer_the_same_in_every_process(tmp_path)
     one, three, again = (OnnxRuntime(threads).load(large).run(table)["prediction"] for threads in (1, 3, 3))
     assert np.array_equal(three, again), "each worker chooses the same number, and so gives the same bits"
     assert np.allclose(one, three, rtol=1e-12)
+
+
+def test_a_row_may_come_as_its_bytes(tmp_path):
+    direct = total(tmp_path / "m.onnx").direct(("a", "b", "c"))
+    row = np.array([0.1, 0.2, 0.3])
+    assert direct(row.tobytes(), {}).tolist() == direct(row.reshape(3, 1), {}).tolist()
+    with direct._lock:  # another thread is at it
+        assert direct(row.tobytes(), {}).tolist() == direct(row.reshape(3, 1), {}).tolist()

@@ -13,7 +13,7 @@ from holdfast.core.release import Manifest, ModelSource
 from holdfast.release import bundle
 from holdfast.release.trust import signer
 
-home, put, done = Path(sys.argv[1]), bundle._put, 0
+home, put, done = Path(sys.argv[1]), bundle.put_file, 0
 source = ModelSource(uri="models:/m/1", name="m", version="1", flavour="onnx", files=())
 manifest = Manifest(format=1, name="m", task="binary", files=(), model=source, data={}, code={}, builder={}, parity={})
 files = {name: name.encode() * 1000 for name in ("model.onnx", "contract.yaml", "card.md")}
@@ -31,7 +31,7 @@ def killed_at(moment):
 for moment in range(len(files) + 3):
     child = os.fork()
     if child == 0:
-        bundle._put = killed_at(moment)
+        bundle.put_file = killed_at(moment)
         bundle.write(home / "releases", manifest, files, signer(home / "keys"))
         os._exit(0)
     os.waitpid(child, 0)

@@ -32,9 +32,10 @@ from holdfast.columns.times import NO_TIME
 from holdfast.core.contract import Contract
 from holdfast.core.names import check_name
 from holdfast.core.profile import Profile, WindowRule
-from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, Manifest
+from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, SBOM, Manifest
 from holdfast.errors import BuildError, InvalidInput, UntrustedPickle
 from holdfast.release.bundle import Release, read, write
+from holdfast.release.sbom import make_sbom
 from holdfast.release.trust import Signer
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def build(
         CARD: make_card(manifest, made.contract, profile, made.notes, purpose).encode(),
         REQUIREMENTS: _requirements(model.requirements),
     }
+    files[SBOM] = make_sbom(manifest, made.contract, profile, files)
     progress("sign")
     return read(parts.releases / write(parts.releases, manifest, files, parts.signer))
 

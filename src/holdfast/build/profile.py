@@ -266,7 +266,7 @@ def _on_scale(contract: Contract, said: Floats) -> Floats:
 def _performance(
     contract: Contract, reference: Reference, said: Floats, numbers: Integers, known: NDArray[np.bool_]
 ) -> dict[str, dict[str, Any]]:
-    """Held-out metrics of the rows in `known`; where there are enough windows of time, these are the independent units, not rows."""
+    """Held-out metrics of the rows in `known`; with enough windows of time, these are the independent units, not rows."""
     assert reference.labels is not None
     output = contract.output
     y, answer = reference.labels[known], said[known]

@@ -67,3 +67,5 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Metric name -> {value, low, high, n, level, method}."""
     calibration: dict[str, Any]
     """`stats.replay` report: stated rate, achieved, what is not guaranteed."""
+    slices: tuple[dict[str, Any], ...] = ()
+    """Performance by slice: {column, value, rows, metrics as above}."""

@@ -29,14 +29,19 @@ from holdfast.errors import KeyEnded, NotFound, ReleaseError, Tampered, Untruste
 from holdfast.release.trust import RELEASE, Keys, Signer, Statement, check_word, read_envelope
 
 __all__ = [
+    "SUFFIX",
     "Release",
     "attest",
+    "check_signatures",
+    "decode_manifest",
     "find",
     "list_releases",
     "open_release",
+    "put_file",
     "put_statement",
     "read",
     "statements",
+    "sync_folder",
     "verify",
     "write",
 ]
@@ -125,15 +130,15 @@ def write(releases: Path, manifest: Manifest, files: Mapping[str, bytes], signer
         growing.chmod(0o755)
         (growing / ATTESTATIONS).mkdir()
         for name, content in everything.items():
-            _put(growing / name, content)
-        _sync(growing / ATTESTATIONS)
-        _sync(growing)
+            put_file(growing / name, content)
+        sync_folder(growing / ATTESTATIONS)
+        sync_folder(growing)
         try:
             growing.rename(releases / digest)
         except OSError:
             if not (releases / digest).is_dir():  # another process was faster with the same release
                 raise
-        _sync(releases)
+        sync_folder(releases)
     finally:
         shutil.rmtree(growing, ignore_errors=True)
     return digest
@@ -145,7 +150,7 @@ def read(path: Path) -> Release:
         content = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"no release at {path.name}", str(path), "holdfast list") from None
-    return Release(path, hashlib.sha256(content).hexdigest(), _manifest(content, path))
+    return Release(path, hashlib.sha256(content).hexdigest(), decode_manifest(content, path))
 
 
 def verify(path: Path, trusted: Keys) -> Manifest:
@@ -166,7 +171,7 @@ def verify(path: Path, trusted: Keys) -> Manifest:
     for name, entry in expected.items():
         if _hash(path / name) != entry.sha256:
             raise _tampered(f"'{name}' is not what was built", path / name)
-    _check_signatures(path, trusted)
+    check_signatures(path, trusted)
     return release.manifest
 
 
@@ -184,7 +189,7 @@ def statements(path: Path, trusted: Keys) -> list[Statement]:
     return [statement for statement, _ in _said(path, trusted)[0]]
 
 
-def _check_signatures(path: Path, trusted: Keys) -> None:
+def check_signatures(path: Path, trusted: Keys) -> None:
     """As many trusted keys as it takes have signed the release."""
     found, ended = _said(path, trusted)
     signers = {keyid for statement, keyid in found if statement.predicate_type == RELEASE}
@@ -230,7 +235,7 @@ def attest(path: Path, predicate_type: str, data: Mapping[str, Any], signer: Sig
 def put_statement(target: Path, content: bytes) -> None:
     """Write an envelope, or put it in the place of another; whole or not at all."""
     waiting = target.parents[2] / f".{target.name}.{os.getpid()}"
-    _put(waiting, content)
+    put_file(waiting, content)
     waiting.rename(target)
 
 
@@ -257,7 +262,8 @@ class _Format(msgspec.Struct):
     format: int
 
 
-def _manifest(content: bytes, path: Path) -> Manifest:
+def decode_manifest(content: bytes, path: Path) -> Manifest:
+    """A manifest from its bytes; they must be exactly those that it would be written as."""
     try:
         version = msgspec.json.decode(content, type=_Format).format
         if version > FORMAT:
@@ -283,7 +289,7 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _put(path: Path, content: bytes) -> None:
+def put_file(path: Path, content: bytes) -> None:
     """Write a read-only file and wait until the disk has it."""
     with path.open("xb") as file:
         file.write(content)
@@ -292,7 +298,8 @@ def _put(path: Path, content: bytes) -> None:
     path.chmod(0o444)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """The names in a folder survive a power cut when this returns."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

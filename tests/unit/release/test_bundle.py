@@ -120,14 +120,14 @@ def test_statements_are_added_without_changing_the_release(make, keys):
 
 def test_nothing_half_written_is_left_when_writing_fails(make, keys, tmp_path, monkeypatch):
     folder = tmp_path / "releases"
-    real = bundle._put
+    real = bundle.put_file
 
     def full(path, content):
         if path.name == MANIFEST:
             raise OSError(28, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(bundle, "_put", full)
+    monkeypatch.setattr(bundle, "put_file", full)
     with pytest.raises(OSError, match="No space"):
         make()
     assert list(folder.iterdir()) == []

@@ -6,7 +6,7 @@ Numbers become float64 with NaN, truth values stay bool, times become datetime64
 from __future__ import annotations
 
 from math import isnan
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,19 +17,20 @@ __all__ = ["table_of"]
 
 Table = dict[str, NDArray[Any]]
 
+TEXTS: Final = "text"
+"""What a list of texts, or a Series without a name, is called."""
+
 
 def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
-    """A DataFrame, a mapping of columns or an array (columns x0, x1, ... row by row), with the labels as one more column."""
+    """A DataFrame, a mapping of columns or an array (columns x0, x1, ... row by row) or a list of texts, with the labels as one more column."""
+    if hasattr(X, "to_frame") and not hasattr(X, "columns"):
+        X = {X.name or TEXTS: X}
     if hasattr(X, "columns"):
         table = {str(name): _column(X[name]) for name in X.columns}
     elif hasattr(X, "keys"):
         table = {str(name): _column(X[name]) for name in X}
     else:
-        matrix = np.asarray(X)
-        if matrix.ndim < 2:
-            raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or an array [rows, ...]")
-        matrix = matrix.reshape(len(matrix), -1)
-        table = {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
+        table = _of_array(np.asarray(X))
     if y is not None:
         truth = _column(y)
         if label in table and not np.array_equal(table[label].astype(str), truth.astype(str)):
@@ -43,6 +44,15 @@ def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
     if len(sizes) > 1:
         raise UsageError(f"columns of different lengths: {sorted(sizes)}", "X, y", "give one label per row")
     return table
+
+
+def _of_array(matrix: NDArray[Any]) -> Table:
+    if matrix.ndim == 1 and matrix.dtype.kind in "OU":
+        return {TEXTS: _column(matrix)}
+    if matrix.ndim < 2:
+        raise UsageError(f"X has {matrix.ndim} dimensions", "X", "give a DataFrame or an array [rows, ...]")
+    matrix = matrix.reshape(len(matrix), -1)
+    return {f"x{i}": _column(matrix[:, i]) for i in range(matrix.shape[1])}
 
 
 def _column(values: Any) -> NDArray[Any]:

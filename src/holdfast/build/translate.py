@@ -43,7 +43,7 @@ __all__ = ["Marks", "Translation", "translate"]
 Table = dict[str, NDArray[Any]]
 Progress = Callable[[str], None]
 
-LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "skl2onnx", "sklearn", "xgboost", "lightgbm", "torch")
+LIBRARIES: Final = ("numpy", "onnx", "onnxruntime", "skl2onnx", "sklearn", "xgboost", "lightgbm", "catboost", "torch")
 SIGNATURE_TYPES: Final = {
     "boolean": "BOOL",
     "integer": "INT32",

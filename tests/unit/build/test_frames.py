@@ -22,3 +22,11 @@ def test_a_label_called_like_another_column_does_not_replace_it():
     """`y = X["area"] > 1` is called `area`."""
     with pytest.raises(UsageError, match="'area'"):
         table_of(ROWS, ROWS.area > 1, label="area")
+
+
+def test_texts_may_come_as_a_list_or_a_series():
+    assert table_of(["a", "b"])["text"].tolist() == ["a", "b"]
+    assert table_of(pd.Series(["a", None]))["text"].tolist() == ["a", None]
+    assert list(table_of(pd.Series(["a"], name="review"))) == ["review"]
+    with pytest.raises(UsageError, match="1 dimensions"):
+        table_of([1.0, 2.0])

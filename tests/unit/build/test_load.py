@@ -1,5 +1,6 @@
 """Opening what the registry gives: no foreign code, clear errors, and a child for pickles that dies alone."""
 
+import functools
 import os
 import pickle
 
@@ -8,6 +9,7 @@ import pytest
 import skops.io
 import yaml
 from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import FunctionTransformer
 
 from holdfast.build.child import translate_in_child
 from holdfast.build.load import is_pickle, open_model
@@ -56,6 +58,13 @@ def test_skops_with_a_foreign_type_is_refused_by_its_name(tmp_path):
     model = LinearRegression().fit(np.eye(2), [0.0, 1.0])
     model.extra = os.path.join
     with pytest.raises(RegistryError, match="posixpath"):
+        open_model(folder(tmp_path / "m", "sklearn", "model.skops", skops.io.dumps(model)))
+
+
+def test_a_function_hidden_in_a_partial_is_named_too(tmp_path):
+    """A partial is harmless, what it would call may not be."""
+    model = FunctionTransformer(functools.partial(os.system, "true"))
+    with pytest.raises(RegistryError, match="posix.system"):
         open_model(folder(tmp_path / "m", "sklearn", "model.skops", skops.io.dumps(model)))
 
 

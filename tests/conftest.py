@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections import defaultdict
@@ -88,6 +89,17 @@ def dvc() -> Path:
     if found := shutil.which("dvc"):
         return Path(found)
     return skip_without("DVC", "make test, or put a `dvc` on PATH")
+
+
+@pytest.fixture(scope="session")
+def strace() -> Path:
+    """Tells every system call of a process and of those that it starts, where the kernel lets it."""
+    found = shutil.which("strace")
+    if found is None:
+        skip_without("strace", "make system-deps (Debian), or put a `strace` on PATH")
+    if subprocess.run([found, "-f", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        skip_without("the right to trace processes", "allow ptrace in this container (SYS_PTRACE)")
+    return Path(found)
 
 
 # ---------------------------------------------------------------------------------------------- markers and skips

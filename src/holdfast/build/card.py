@@ -1,6 +1,8 @@
 """The model card: one page that says what a release is for, how good it was on held-out rows, what it promises, where it ends.
 
-It is part of the release, so it holds nothing that changes from build to build.
+It is part of the release, so it holds nothing that changes from build to build. Its head is the metadata that Hugging Face
+reads: https://huggingface.co/docs/hub/model-cards. What is found out later is added to it when it is shown
+(`holdfast.release.card`).
 """
 
 from __future__ import annotations
@@ -8,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import yaml
 
 from holdfast.core.contract import Contract, Field
 from holdfast.core.names import short
@@ -22,17 +26,48 @@ KINDS = {"binary": "one of two classes", "multiclass": "one of several classes",
 def make_card(manifest: Manifest, contract: Contract, profile: Profile, notes: Sequence[str], purpose: str = "") -> str:
     """The card, Markdown."""
     parts = [
+        _metadata(manifest, contract, profile),
         f"# {manifest.name}\n",
         purpose or _purpose(contract),
         _section("Data", _data(manifest, profile)),
         _section("Takes", _fields(contract)),
         _section("Performance on rows it was not fitted on", _performance(contract, profile)),
+        *([_section("Performance by slice", _slices(contract, profile))] if profile.slices else []),
         _section("Parity with the original", _parity(manifest)),
         _section("Alarms", _alarms(profile)),
         _section("Limits", _limits(contract, profile, notes)),
         _section("Lineage", _lineage(manifest)),
     ]
     return "\n".join(parts)
+
+
+def _metadata(manifest: Manifest, contract: Contract, profile: Profile) -> str:
+    """Task, tags and results, as Hugging Face's hub reads them."""
+    task = _hub_task(contract)
+    metrics = [{"type": name, "value": round(m["value"], 6)} for name, m in profile.performance.items()]
+    dataset = {"type": "tabular", "name": str(manifest.data.get("file") or "reference")}
+    if digest := manifest.data.get("sha256"):
+        dataset["revision"] = str(digest)
+    head: dict[str, Any] = {
+        "library_name": "onnx",
+        "pipeline_tag": task,
+        "tags": sorted({"holdfast", "onnx", manifest.model.flavour, contract.output.task}),
+    }
+    if metrics:
+        result = {"task": {"type": task}, "dataset": dataset, "metrics": metrics}
+        head["metrics"] = [metric["type"] for metric in metrics]
+        head["model-index"] = [{"name": manifest.name, "results": [result]}]
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000)}---\n"
+
+
+def _hub_task(contract: Contract) -> str:
+    """The hub's name for what the model does."""
+    features = contract.features
+    if contract.output.task == "regression":
+        return "tabular-regression"
+    if len(features) == 1 and features[0].datatype == "BYTES" and features[0].categories is None:
+        return "text-classification"
+    return "image-classification" if len(contract.shape) > 1 else "tabular-classification"
 
 
 def _section(title: str, body: str) -> str:
@@ -59,7 +94,7 @@ def _data(manifest: Manifest, profile: Profile) -> str:
 def _fields(contract: Contract) -> str:
     rows = ["| column | type | range or categories | missing | marks |", "|---|---|---|---|---|"]
     rows += [
-        f"| {field.name} | {field.datatype} | {_range(field)} | {'yes' if field.nullable else 'no'} "
+        f"| {_cell(field.name)} | {field.datatype} | {_range(field)} | {'yes' if field.nullable else 'no'} "
         f"| {', '.join([*field.marks, *([] if field.feature else ['not a feature'])])} |"
         for field in contract.fields
     ]
@@ -68,7 +103,7 @@ def _fields(contract: Contract) -> str:
 
 def _range(field: Field) -> str:
     if field.categories is not None:
-        names = ", ".join(field.categories[:6])
+        names = ", ".join(map(_cell, field.categories[:6]))
         return names if len(field.categories) <= 6 else f"{names} and {len(field.categories) - 6} more"
     if field.minimum is not None and field.maximum is not None:
         return f"{field.minimum:.6g} to {field.maximum:.6g}"
@@ -85,6 +120,29 @@ def _performance(contract: Contract, profile: Profile) -> str:
         interval = f"{_number(metric['low'])} to {_number(metric['high'])} ({metric['level']:.0%})"
         rows.append(f"| {name} | {_number(metric['value'])} | {interval} | {metric['n']} | {metric['method']} |")
     return note + "\n".join(rows)
+
+
+def _slices(contract: Contract, profile: Profile) -> str:
+    """The first metric of each slice: where the whole lies outside its interval, the model serves it differently."""
+    name = "rmse" if contract.output.task == "regression" else "error_rate"
+    whole = profile.performance.get(name, {}).get("value")
+    rows = [f"| slice | {name} | interval | rows | |", "|---|---|---|---|---|"]
+    for part in profile.slices:
+        metric = part["metrics"].get(name)
+        if metric is None:
+            continue
+        low, high = metric["low"], metric["high"]
+        outside = whole is not None and not low <= whole <= high
+        rows.append(
+            f"| {_cell(part['column'])} = {_cell(part['value'])} | {_number(metric['value'])} "
+            f"| {_number(low)} to {_number(high)} | {part['rows']} | {'differs from the whole' if outside else ''} |"
+        )
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    """Text of the data in a table: no bar and no line end gets out of its cell."""
+    return " ".join(text.replace("|", "\\|").split())[:80]
 
 
 def _parity(manifest: Manifest) -> str:

@@ -29,14 +29,22 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "inspect": ("Release", "releases", "Show what is in a release."),
     "verify": ("Release", "releases", "Check every byte and the signature of a release."),
     "diff": ("Release", "releases", "Compare two releases."),
+    "variants": ("Release", "variants", "What was measured of a release's variants, and why this one."),
+    "capacity": ("Release", "variants", "Replicas, processors and price for a load."),
     "reproduce": ("Release", "lineage", "Build a release again elsewhere and compare."),
+    "audit": ("Release", "supply", "Look up known vulnerabilities of what a release was made with."),
+    "card": ("Release", "supply", "The model card, with what was found out later."),
+    "export": ("Release", "supply", "Write a release to one file."),
+    "import": ("Release", "supply", "Take in a release from such a file."),
     "trust": ("Release", "trust", "Whose signatures make a release: keys, limits, rotation."),
     "deploy": ("Serve", "rollout", "Make a release answer under a name."),
     "rollout": ("Serve", "rollout", "Start a canary: a share of the traffic."),
+    "approve": ("Serve", "proposals", "Say that a release may go live."),
     "promote": ("Serve", "rollout", "Make the canary live."),
     "rollback": ("Serve", "rollout", "Return to the previous release at once."),
     "undeploy": ("Serve", "rollout", "Stop answering under a name."),
     "history": ("Serve", "rollout", "What was live when."),
+    "follow": ("Serve", "proposals", "Build and propose what a followed alias names now."),
     "serve": ("Serve", "serving", "Run the server: inference, log, monitors, console."),
     "keys": ("Serve", "access", "Make, list and revoke API keys."),
     "console": ("Serve", "serving", "Run only the console and control API."),
@@ -58,7 +66,7 @@ class _Verbs(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f"holdfast.cli.{COMMANDS[cmd_name][1]}")
-        command: click.Command = getattr(module, "list_" if cmd_name == "list" else cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if cmd_name in {"list", "import"} else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -1,5 +1,7 @@
 """Releases on disk: whole or not at all, equal inputs equal bytes, and nothing in them may change."""
 
+import hashlib
+import json
 import os
 import shutil
 
@@ -10,7 +12,7 @@ from holdfast.core.release import MANIFEST
 from holdfast.errors import NotFound, ReleaseError, Tampered, Untrusted
 from holdfast.release import bundle
 from holdfast.release.bundle import attest, find, list_releases, open_release, read, statements, verify, write
-from holdfast.release.trust import create_key, signer, trusted_keys
+from holdfast.release.trust import RELEASE, create_key, signer, trusted_keys
 
 
 def every_file(release):
@@ -97,6 +99,35 @@ def test_another_releases_signature_does_not_count(make, keys):
     shutil.copy(other.path / "attestations" / "release.dsse.json", own)
     with pytest.raises(Tampered, match="another release"):
         verify(one.path, trusted_keys(keys))
+
+
+def test_a_release_of_an_earlier_version_whose_manifest_had_fewer_fields_is_opened(make, keys):
+    """Its bytes are what was signed, not what this version would write."""
+    release = make()
+    plain = json.loads((release.path / MANIFEST).read_bytes())
+    for name in set(plain) - {
+        "format",
+        "name",
+        "task",
+        "files",
+        "model",
+        "data",
+        "code",
+        "builder",
+        "parity",
+        "parent",
+    }:
+        del plain[name]
+    content = json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()
+    older = release.path.parent / hashlib.sha256(content).hexdigest()
+    release.path.rename(older)
+    (older / MANIFEST).chmod(0o644)
+    (older / MANIFEST).write_bytes(content)
+    own = older / "attestations" / "release.dsse.json"
+    own.unlink()
+    own.write_bytes(signer(keys).envelope("prices", older.name, RELEASE, {"format": 1}))
+    assert open_release(older, trusted_keys(keys)).manifest.name == "prices"
+    assert [found.digest for found in list_releases(older.parent)] == [older.name]
 
 
 def test_a_newer_format_says_so(make):

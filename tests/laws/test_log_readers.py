@@ -22,6 +22,8 @@ from holdfast.predictions.log import Writer, encode
 from holdfast.predictions.windows import recipe
 from holdfast.testing import MemoryDatabase
 
+TRIES = 50
+"""Here files are merged all the time, and a busy machine may let a reader meet that moment many times in a row."""
 RECIPES = {RELEASE: recipe(CONTRACT, profile())}.get
 
 
@@ -52,12 +54,12 @@ def test_readers_meanwhile_miss_nothing(tmp_path: Path, read):
     def keep_reading() -> None:
         while not over.is_set():
             before = set(there)
-            for tries in range(4 if before else 0):
+            for tries in range(TRIES if before else 0):
                 try:
                     reads.append(before - set(read(folder)))
                     break
                 except BaseException as bad:  # noqa: BLE001 - told by the test; Polars panics with one of these
-                    if tries == 3:
+                    if tries == TRIES - 1:
                         errors.append(bad)
 
     reader = threading.Thread(target=keep_reading)

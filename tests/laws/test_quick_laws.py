@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from holdfast.columns import Layout
 from holdfast.columns.payloads import decode_rows, decode_tensors
-from holdfast.columns.quick import quick_row, quick_tensors
+from holdfast.columns.quick import quick_rows, quick_tensors
 from holdfast.core.contract import Contract, Field, Output
 from holdfast.errors import InvalidInput
 
@@ -89,12 +89,12 @@ def test_a_tensor_per_column(data, names, layout):
 @given(row=st.dictionaries(st.sampled_from("abcd"), ANYTHING), layout=st.sampled_from([LAYOUT, NULLS, FLOATS]))
 def test_a_row(row, layout):
     body = json.dumps({"instances": [row]}).encode()
-    or_refused(lambda: quick_row(body, layout), lambda: decode_rows(body, layout, 2))
+    or_refused(lambda: quick_rows(body, layout, 2), lambda: decode_rows(body, layout, 2))
 
 
 def test_the_plain_case_takes_the_quick_way():
     row = {"a": 0.5, "b": 1.0, "c": 3}
-    assert quick_row(json.dumps({"instances": [row]}).encode(), LAYOUT)
+    assert quick_rows(json.dumps({"instances": [row]}).encode(), LAYOUT, 2)
     tensor = {"name": "input", "shape": [2, 3], "datatype": "FP64", "data": [0.5, 1, 2.0, 9.0, 1.0, 3.5]}
     body = json.dumps({"inputs": [tensor]}).encode()
     assert quick_tensors(body, LAYOUT, 2) is None, "its features have two datatypes"

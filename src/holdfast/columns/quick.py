@@ -10,12 +10,13 @@ from math import prod
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import astuple
 
 from holdfast.columns.bounded import KINDS
 from holdfast.columns.layout import Batch, Layout
 from holdfast.columns.payloads import MAX_ID
 
-__all__ = ["quick_row", "quick_tensors"]
+__all__ = ["quick_rows", "quick_tensors"]
 
 LONG: Final = 4096
 """A longer body is hardly one row."""
@@ -76,6 +77,18 @@ def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, st
     return None if batch is None else (batch, asked.id)
 
 
+def _several(body: bytes, decode: Callable[[bytes], Any], layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
+    try:
+        asked = decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    rows = asked.instances
+    if not 0 < len(rows) <= max_rows or len(asked.id) > MAX_ID:
+        return None
+    batch = layout.from_row(astuple(rows[0])) if len(rows) == 1 else layout.from_rows([astuple(row) for row in rows])
+    return batch, asked.id
+
+
 def _one(body: bytes, row: Callable[[bytes], Any], layout: Layout) -> tuple[Batch, str] | None:
     """One tensor of one row, nothing of it out of range."""
     try:
@@ -85,8 +98,10 @@ def _one(body: bytes, row: Callable[[bytes], Any], layout: Layout) -> tuple[Batc
     return (layout.from_row(asked.inputs[0].data), asked.id) if len(asked.id) <= MAX_ID else None
 
 
-def quick_row(body: bytes, layout: Layout) -> tuple[Batch, str] | None:
-    """One row that has every feature and nothing else."""
+def quick_rows(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
+    """Rows of floats, none out of range; or one row that has every feature and nothing else."""
+    if (decode := layout.rows) is not None and (several := _several(body, decode, layout, max_rows)) is not None:
+        return several
     try:
         asked = _ROWS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

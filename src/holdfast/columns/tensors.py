@@ -8,6 +8,7 @@ Bytes stand in the order of their tensors. Where tensors with JSON data stand am
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any, Final
 
 import msgspec
@@ -97,13 +98,42 @@ _HEAD: Final = msgspec.json.Decoder(_Head)
 
 
 def _plain(json: bytes, data: memoryview, layout: Layout, max_rows: int) -> Payload | None:
-    """A tensor of one datatype and shape for each feature, in order: one matrix, read where it stands. None: look closer."""
+    """Nothing but numbers of one datatype: one matrix, read where it stands. None: look closer."""
     try:
         head = _HEAD.decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    inputs, names = head.inputs, layout.required
-    if len(inputs) != len(names) or len(head.id) > MAX_ID:
+    if len(head.id) > MAX_ID or not head.inputs:
+        return None
+    values = _whole(head.inputs[0], data, layout, max_rows) if len(head.inputs) == 1 else None
+    if values is None:
+        values = _side_by_side(head.inputs, data, layout.required, max_rows)
+    batch = None if values is None else layout.from_block(values)
+    if batch is None:
+        return None
+    outputs, binary = wanted(head.outputs, head.parameters, layout.contract.output)
+    return Payload(batch, head.id, outputs, binary, OCTETS if binary else JSON)
+
+
+def _whole(only: _Described, data: memoryview, layout: Layout, max_rows: int) -> NDArray[Any] | None:
+    """One tensor of all features, as [rows, features]."""
+    dtype, width = DTYPES.get(only.datatype), len(layout.required)
+    rows = only.shape[0] if only.shape else 0
+    if dtype is None or dtype.kind not in "fiu" or not layout.uniform or not 0 < rows <= max_rows:
+        return None
+    size = rows * width * dtype.itemsize
+    if not layout.together(only.shape) or prod(only.shape) != rows * width:
+        return None
+    if only.parameters.binary_data_size != size or len(data) != size:
+        return None
+    return np.frombuffer(data, dtype).reshape(rows, width)
+
+
+def _side_by_side(
+    inputs: Sequence[_Described], data: memoryview, names: Sequence[str], max_rows: int
+) -> NDArray[Any] | None:
+    """A tensor of one datatype and shape for each feature, in order, as [rows, features]."""
+    if len(inputs) != len(names):
         return None
     datatype, shape, size = inputs[0].datatype, inputs[0].shape, inputs[0].parameters.binary_data_size
     dtype, rows = DTYPES.get(datatype), shape[0] if shape else 0
@@ -119,11 +149,7 @@ def _plain(json: bytes, data: memoryview, layout: Layout, max_rows: int) -> Payl
             or one.parameters.binary_data_size != size
         ):
             return None
-    batch = layout.from_block(np.frombuffer(data, dtype).reshape(len(names), rows).T)
-    if batch is None:
-        return None
-    outputs, binary = wanted(head.outputs, head.parameters, layout.contract.output)
-    return Payload(batch, head.id, outputs, binary, OCTETS if binary else JSON)
+    return np.frombuffer(data, dtype).reshape(len(names), rows).T
 
 
 def _batch(inputs: Any, data: memoryview, layout: Layout, max_rows: int) -> Batch:

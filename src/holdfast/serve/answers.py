@@ -6,7 +6,7 @@ A binary model answers its second class from the contract's threshold on; severa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,7 +18,10 @@ from holdfast.errors import InvalidInput
 from holdfast.serve.lane import here
 from holdfast.serve.plan import LoadedRelease, LoadedRoute
 
-__all__ = ["Answered", "answer", "as_rows", "as_tensors", "tensor_outputs", "tensor_reply"]
+__all__ = ["Answered", "answer", "as_rows", "as_tensors", "plain_numbers", "tensor_outputs", "tensor_reply"]
+
+
+_NUMBERS: Final = tuple(map(str, range(1000)))
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -43,6 +46,13 @@ class Answered(msgspec.Struct, frozen=True):
     def ids(self) -> list[str]:
         """Prediction ids, row by row."""
         return [f"{self.request}-{row}" for row in range(self.batch.rows)]
+
+    @property
+    def told_ids(self) -> str:
+        """The same in one text, joined by commas."""
+        rows = self.batch.rows
+        numbers = _NUMBERS[:rows] if rows <= len(_NUMBERS) else map(str, range(rows))
+        return f"{self.request}-" + f",{self.request}-".join(numbers)
 
 
 def answer(deployment: str, route: LoadedRoute, batch: Batch, *, request: str, client_id: str) -> Answered:
@@ -105,7 +115,7 @@ def as_rows(answered: Answered) -> bytes:
 def as_tensors(answered: Answered, wanted: Sequence[str] = ()) -> bytes:
     """The Open Inference Protocol in JSON, with the wanted outputs in that order, or all."""
     if answered.labels is None and answered.batch.rows == 1 and not wanted and not answered.client_id:
-        return _one_number(answered)
+        return plain_numbers(answered, f'"data":[{answered.numbers.item()!r}]')
     outputs = tensor_outputs(answered, wanted)
     for output in outputs:
         if isinstance(output["data"], np.ndarray):
@@ -113,13 +123,14 @@ def as_tensors(answered: Answered, wanted: Sequence[str] = ()) -> bytes:
     return msgspec.json.encode(tensor_reply(answered, outputs))
 
 
-def _one_number(answered: Answered) -> bytes:
-    """The commonest answer; no part of it needs JSON's escapes."""
-    name, request, track = answered.deployment, answered.request, answered.route.track
+def plain_numbers(answered: Answered, rest: str) -> bytes:
+    """The commonest answer, a tensor `prediction` and nothing else, of which `rest` is still to be said: no part of it needs
+    JSON's escapes.
+    """
     return (
-        f'{{"model_name":"{name}","model_version":"{answered.route.release.digest}",'
-        f'"parameters":{{"request":"{request}","predictions":"{request}-0","track":"{track}"}},'
-        f'"outputs":[{{"name":"prediction","datatype":"FP64","shape":[1],"data":[{answered.numbers.item()!r}]}}]}}'
+        f'{{"model_name":"{answered.deployment}","model_version":"{answered.route.release.digest}",'
+        f'"parameters":{{"request":"{answered.request}","predictions":"{answered.told_ids}","track":"{answered.route.track}"}},'
+        f'"outputs":[{{"name":"prediction","datatype":"FP64","shape":[{answered.batch.rows}],{rest}}}]}}'
     ).encode()
 
 
@@ -147,7 +158,7 @@ def tensor_reply(answered: Answered, outputs: list[dict[str, Any]]) -> dict[str,
         "model_version": answered.route.release.digest,
         "parameters": {
             "request": answered.request,
-            "predictions": ",".join(answered.ids),
+            "predictions": answered.told_ids,
             "track": answered.route.track,
         },
         "outputs": outputs,

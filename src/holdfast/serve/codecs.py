@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from holdfast.columns import Layout
 from holdfast.columns.dataframes import CSV, decode_invocation
 from holdfast.columns.payloads import Payload, decode_rows, decode_tensors
-from holdfast.columns.quick import quick_row, quick_tensors
+from holdfast.columns.quick import quick_rows, quick_tensors
 from holdfast.columns.tensors import decode_binary
 from holdfast.serve.answers import Answered, as_rows, as_tensors
 from holdfast.serve.packed import as_binary
@@ -40,7 +40,7 @@ class _Rows:
     """The row form for people."""
 
     def decode(self, body: bytes, headers: Mapping[str, str], layout: Layout, max_rows: int) -> Payload:
-        plain = quick_row(body, layout)
+        plain = quick_rows(body, layout, max_rows)
         return Payload(*plain) if plain else decode_rows(body, layout, max_rows)
 
     def encode(self, answered: Answered, payload: Payload) -> tuple[bytes, Headers]:

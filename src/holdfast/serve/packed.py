@@ -8,13 +8,17 @@ import msgspec
 
 from holdfast.columns.binary import pack
 from holdfast.columns.payloads import Payload
-from holdfast.serve.answers import Answered, tensor_outputs, tensor_reply
+from holdfast.serve.answers import Answered, plain_numbers, tensor_outputs, tensor_reply
 
 __all__ = ["as_binary"]
 
 
 def as_binary(answered: Answered, payload: Payload) -> tuple[bytes, int]:
     """The body, and how many bytes of it are JSON."""
+    if answered.labels is None and payload.binary and not payload.outputs and not answered.client_id:
+        blob = pack("FP64", answered.numbers)
+        json = plain_numbers(answered, f'"parameters":{{"binary_data_size":{len(blob)}}}')
+        return json + blob, len(json)
     outputs: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for output in tensor_outputs(answered, payload.outputs):

@@ -184,3 +184,31 @@ def test_a_tensor_for_each_feature_that_does_not_fit(given, said):
         read(A, B, C, layout=PLAIN, **given)
     with pytest.raises(InvalidInput, match="field 'c'"):
         read(A, B, ("c", "FP32", [1, np.nan]), layout=PLAIN)
+
+
+WIDE = Layout(
+    Contract(
+        fields=tuple(Field(name=name, datatype="FP64", minimum=0.0, maximum=5.0) for name in "abc"),
+        output=Output(task="regression", label="y"),
+    )
+)
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP32", "INT32", "UINT8"])
+@pytest.mark.parametrize("values", [[1, 2, 3], [0, 5, 4], [1, 6, 3], [1, 2, 3, 4, 5, 6], [9, 2, 3, 4, 5, 6]])
+def test_one_tensor_of_all_features_is_read_as_its_columns_would_be(datatype, values):
+    rows = len(values) // 3
+    whole = decode_binary(*body(("x", datatype, values), shape=[rows, 3]), WIDE, 10)
+    apart = decode_binary(*body(*((name, datatype, values[i::3]) for i, name in enumerate("abc"))), WIDE, 10)
+    same(whole.batch, apart.batch)
+    assert (whole.batch.rows, whole.batch.flags) == (rows, apart.batch.flags)
+
+
+def test_a_tensor_that_lies_about_its_size_is_refused():
+    for shape in ([2, 3], [1, 4], [1, 1, 3], [3], [0, 3], [-1, 3]):
+        with pytest.raises((MalformedRequest, InvalidInput)):
+            decode_binary(*body(("x", "FP64", [1, 2, 3]), shape=shape), WIDE, 10)
+    with pytest.raises(InvalidInput, match="missing"):
+        decode_binary(*body(("x", "FP64", [1.0, np.nan, 3.0]), shape=[1, 3]), WIDE, 10)
+    with pytest.raises(MalformedRequest):
+        decode_binary(*body(("x", "FP64", [1, 2, 3]), shape=[1, 3], more=b"12345678"), WIDE, 10)

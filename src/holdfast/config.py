@@ -18,7 +18,7 @@ from holdfast.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Build", "Deployment", "Log", "Monitor", "Registry", "Serve", "Settings", "Trust", "load", "processors"]
+__all__ = ["Build", "Deployment", "Log", "Monitor", "Python", "Registry", "Serve", "Settings", "Trust", "load", "processors"]
 
 FILE = "holdfast.toml"
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -30,6 +30,8 @@ class Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     uri: str = ""
     """MLflow tracking URI; empty: SQLite store and folder inside the workspace."""
+    interval_s: float = 60.0
+    """Seconds between looks at the aliases that deployments follow."""
 
 
 class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +100,21 @@ class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `X-Holdfast-Deadline-Ms` says so."""
 
 
+class Python(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Python releases: models that run in a process of their own."""
+
+    memory_mb: Annotated[int, msgspec.Meta(ge=256)] = 4096
+    """Address space of one model's process in MiB."""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0.0)] = 10.0
+    """An answer must be there after so long; else the process is ended and started again."""
+    start_timeout_s: Annotated[float, msgspec.Meta(gt=0.0)] = 60.0
+    """The model must be open after so long."""
+    threads: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Threads that its numerical libraries use."""
+    sandbox: Literal["required", "off"] = "required"
+    """off: the process has limits but no walls, for kernels that give none; every deploy of such a release records it."""
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The prediction log."""
 
@@ -133,6 +150,9 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`file.py:function`, called as function(data: pandas.DataFrame, weights) -> fitted model."""
     data: str = ""
     """Original training data (Parquet or CSV), joined with the labelled log."""
+    follow: str = ""
+    """Alias in the model registry, such as "champion": when it moves, the running server builds the version that it names now
+    and proposes it. Empty: aliases are ignored."""
     canary_share: float = 0.1
     """Share of keys that a canary answers."""
 
@@ -144,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     build: Build = Build()
     trust: Trust = Trust()
     serve: Serve = Serve()
+    python: Python = Python()
     log: Log = Log()
     monitor: Monitor = Monitor()
     deployments: dict[str, Deployment] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.event import Event
 
-__all__ = ["Tenure", "broken_at", "live_at", "tenures"]
+__all__ = ["Tenure", "broken_at", "live_at", "tenure_at", "tenures", "waiting"]
 
 LIVE_VERBS = frozenset({"deploy", "promote", "rollback"})
 
@@ -27,6 +27,8 @@ class Tenure(NamedTuple):
     since: int
     until: int | None
     verb: str
+    actor: str = ""
+    """Who made it live."""
 
 
 def broken_at(events: Iterable[Event]) -> int | None:
@@ -50,13 +52,36 @@ def tenures(events: Iterable[Event], deployment: str) -> list[Tenure]:
         if found and found[-1].until is None:
             found[-1] = found[-1]._replace(until=event.at)
         if event.verb in LIVE_VERBS:
-            found.append(Tenure(event.release, event.at, None, event.verb))
+            found.append(Tenure(event.release, event.at, None, event.verb, event.actor))
     return found
+
+
+def tenure_at(events: Iterable[Event], deployment: str, at: int) -> Tenure | None:
+    """What was live at that time, or None."""
+    for tenure in tenures(events, deployment):
+        if tenure.since <= at and (tenure.until is None or at < tenure.until):
+            return tenure
+    return None
 
 
 def live_at(events: Iterable[Event], deployment: str, at: int) -> str | None:
     """The release that was live at that time, or None."""
-    for tenure in tenures(events, deployment):
-        if tenure.since <= at and (tenure.until is None or at < tenure.until):
-            return tenure.release
-    return None
+    found = tenure_at(events, deployment, at)
+    return found.release if found else None
+
+
+def waiting(events: Iterable[Event], deployment: str) -> list[Event]:
+    """The newest approval or proposal of every release that was not put in use since, oldest first."""
+    found: dict[str, Event] = {}
+    for event in events:
+        if event.deployment != deployment:
+            continue
+        if event.verb in {"approve", "propose"}:
+            if event.verb == "propose":  # an alias names one version: what it named before is no longer proposed
+                found = {release: e for release, e in found.items() if e.verb != "propose"}
+                found.setdefault(event.release, event)
+            else:
+                found[event.release] = event
+        elif event.data.get("live") is not False and event.verb in LIVE_VERBS | {"canary"}:
+            found.pop(event.release, None)
+    return list(found.values())

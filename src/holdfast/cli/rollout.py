@@ -11,10 +11,11 @@ from holdfast.core.names import short
 from holdfast.decide import actions
 from holdfast.decide.actions import Actor
 from holdfast.decide.publish import wait_in_force
-from holdfast.errors import UsageError
+from holdfast.errors import HoldfastError, UsageError
 
 if TYPE_CHECKING:
     from holdfast.core.deployment import Deployment
+    from holdfast.core.event import Event
     from holdfast.workspace import Workspace
 
 __all__ = ["deploy", "history", "promote", "rollback", "rollout", "undeploy"]
@@ -94,7 +95,7 @@ def undeploy(ctx: click.Context, name: str, as_json: bool) -> None:  # noqa: FBT
 @click.pass_context
 def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> None:  # noqa: FBT001
     """What was live under NAME, when, and who did it."""
-    from holdfast.trail import broken_at, live_at, tenures
+    from holdfast.trail import broken_at, tenures
 
     workspace = open_from(ctx)
     with workspace.database.begin() as stores:
@@ -103,19 +104,45 @@ def history(ctx: click.Context, name: str, at: str | None, as_json: bool) -> Non
     if not events:
         raise UsageError(f"nothing is recorded about '{name}'", next_step="holdfast list")
     if at is not None:
-        release = live_at(events, name, moment(at))
-        if as_json:
-            show({"deployment": name, "at": at, "release": release})
-        else:
-            note(f"{name} at {at}: {short(release) if release else 'not served'}")
+        _live_then(workspace, events, name, at, as_json=as_json)
         return
     whole = broken_at(everything) is None
     if as_json:
         show({"deployment": name, "tenures": tenures(events, name), "events": events, "chain_whole": whole})
         return
-    rows = [(when(e.at), e.verb, short(e.release), e.actor, e.data.get("share", "")) for e in events]
-    table(("time (UTC)", "what", "release", "who", "share"), rows)
+    rows = [(when(e.at), e.verb, short(e.release), e.actor, _said(e)) for e in events]
+    table(("time (UTC)", "what", "release", "who", "more"), rows)
     note("the record is whole" if whole else "WARNING: the record has been tampered with")
+
+
+def _live_then(workspace: Workspace, events: list[Event], name: str, at: str, *, as_json: bool) -> None:
+    """What answered under this name at that time; the model, if the release is still here."""
+    from holdfast.trail import tenure_at
+
+    found = tenure_at(events, name, moment(at))
+    try:
+        model = workspace.release_of(found.release).manifest.model.uri if found else ""
+    except HoldfastError:
+        model = ""
+    if as_json:
+        then = found._asdict() if found else {"release": None}
+        show({"deployment": name, "at": at, "model": model, **then})
+    elif found is None:
+        note(f"{name} at {at}: not served")
+    else:
+        until = f"until {when(found.until)}" if found.until is not None else "and still is"
+        note(f"{name} at {at}: {short(found.release)}" + (f" ({model})" if model else ""))
+        note(f"  live since {when(found.since)} by {found.actor} ({found.verb}), {until}")
+
+
+def _said(event: Event) -> str:
+    """What a line of the record says beyond verb and release."""
+    data = event.data
+    if "share" in data:
+        return f"{data['share']:.0%} of the keys"
+    if "alias" in data:
+        return f"{data['alias']} is {data['model']}" + (f": {data['why']}" if "why" in data else "")
+    return str(data.get("note", ""))
 
 
 def _sound(workspace: Workspace, text: str) -> str:

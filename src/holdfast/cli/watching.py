@@ -164,6 +164,8 @@ def _many(rows: tuple[Row, ...], where: str) -> None:
     for row in rows:
         if row.state != "ok":
             out().print(f"{row.name} is '{row.state}': {row.reason}", markup=False)
+        if row.advice:
+            out().print(f"{row.name}: {row.advice}", markup=False)
     note(where)
 
 
@@ -206,6 +208,8 @@ def _one(row: Row) -> None:
         ("disk", f"{row.disk_bytes / 1e6:.1f} MB of log"),
     ):
         out().print(f"[bold]{name:>8}[/bold]  {value}")
+    if row.advice:
+        out().print(f"[bold]{'waiting':>8}[/bold]  {row.advice}")
     for alarm in row.alarms:
         out().print(f"[bold red]{'alarm':>8}[/bold red]  {alarm.id}: {alarm.sentence}")
         if alarm.action:

@@ -38,6 +38,7 @@ from holdfast.predictions.windows import Recipe, recipe
 from holdfast.release.bundle import Release, list_releases, open_release
 from holdfast.serve.counts import FLEET, fleets, unsettled
 from holdfast.serve.metrics import Metrics, Place
+from holdfast.server.aliases import Aliases
 from holdfast.server.child import address, assigned, control_host, listen, note, on_orphaned
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
@@ -280,10 +281,13 @@ def _run(workspace: Workspace, listener: socket.socket, inference: str, metrics:
     doors = application([*api_routes(site), *console_routes(site)], error_page)
     loop = Passes(keeper, workspace, metrics)
     loop.start()
+    aliases = Aliases(workspace)
+    aliases.start()
     try:
         config = uvicorn.Config(doors, log_level="warning", access_log=False, lifespan="off")
         uvicorn.Server(config).run(sockets=[listener])
     finally:
+        aliases.stop()
         loop.stop(LAST_S)
         (workspace.run / "keeper.json").unlink(missing_ok=True)
 

@@ -18,6 +18,7 @@ from holdfast.stats.calibration import MIN_WINDOWS
 from holdfast.status import series
 from holdfast.status.sources import answering, disk_bytes, log_state, server
 from holdfast.status.values import LabelCounts, Latency, Monitoring, Overview, ReleaseSummary, Row, Server, State
+from holdfast.status.waiting import advice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from holdfast.core.alarm import Alarm
     from holdfast.core.deployment import Deployment
+    from holdfast.core.event import Event
     from holdfast.core.ports import Stores
     from holdfast.core.profile import Profile
     from holdfast.core.window import Window
@@ -52,6 +54,8 @@ class DeploymentState(NamedTuple):
     progress: Progress
     clock: int
     """The deployment's own now."""
+    record: list[Event]
+    """Its lines in the append-only record."""
 
 
 def overview(sources: Sources, now: int) -> Overview:
@@ -113,6 +117,7 @@ def read_state(stores: Stores, state: Deployment, now: int) -> DeploymentState:
         stores.monitors.evidence(state.name, state.live),
         msgspec.msgpack.decode(stored, type=Progress) if stored else Progress(),
         clock(stores, state.name, now),
+        stores.trail.read(state.name),
     )
 
 
@@ -169,6 +174,7 @@ def _of_release(row: Row, release: ReleaseView, state: DeploymentState, per_year
         window=_window_words(release.profile),
         performance=series.measured(release.contract.output, state.events[-MEASURED_WINDOWS:], promised),
         monitoring=monitoring,
+        advice=advice(state.record, row.name, release),
     )
 
 

@@ -122,6 +122,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     labels: LabelCounts
     disk_bytes: int
     monitoring: Monitoring
+    advice: str = ""
+    """Which approved or proposed release is not in use, and what to do; empty: none."""
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,92 @@
+"""Aliases that are followed, approvals, and what was live when; on the town's project, with a real registry and a real server."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.integration.selling import releases
+
+pytestmark = pytest.mark.xdist_group("flow")
+FOLLOW = '[registry]\ninterval_s = 0.2\n[deployments.town]\nfollow = "champion"\n'
+REGISTRY = (
+    "import sys, pathlib; from holdfast.workspace import open_workspace; registry = open_workspace('.').registry; "
+)
+
+
+@pytest.fixture(name="following")
+def with_a_followed_alias(project):
+    (project.folder / "holdfast.toml").write_text(FOLLOW)
+    registry(project, "registry.set_alias('town', 'champion', '1')")
+    return project
+
+
+def registry(project, code):
+    subprocess.run([sys.executable, "-c", REGISTRY + code], cwd=project.folder, check=True, capture_output=True)
+
+
+def advice(project):
+    return project.run("status")["deployments"][0]["advice"]
+
+
+def test_a_moved_alias_is_built_and_proposed_and_told_until_it_is_used(following):
+    old, new = releases(following)
+    assert following.run("follow")["followed"][0]["release"] == ""
+    assert advice(following) == ""
+    registry(following, "registry.set_alias('town', 'champion', '2')")
+    looked = following.run("follow")["followed"][0]
+    # On the live release's reference, with its marks: exactly what a person had built before.
+    assert looked["release"] == new
+    assert looked["model"] == "models:/town/2"
+    assert "is what champion means now (models:/town/2)" in advice(following)
+    assert following.run("follow")["followed"][0]["release"] == ""  # told once
+    code, out, _ = following.call("history", "town")
+    assert code == 0
+    assert "champion is models:/town/2" in out
+    following.run("rollout", new, "--as", "town")
+    assert advice(following) == ""
+    following.run("promote", "town")
+    row = following.run("status")["deployments"][0]
+    assert (row["live"], row["model"], row["advice"]) == (new, "models:/town/2", "")
+    then = following.run("history", "town", "--at", "2100-01-01")
+    assert (then["release"], then["model"], then["verb"]) == (new, "models:/town/2", "promote")
+    release, _, until, _, who = following.run("history", "town")["tenures"][0]
+    assert release == old
+    assert until is not None
+    assert who
+
+
+def test_what_cannot_be_built_is_told_and_not_tried_again_by_itself(following):
+    registry(following, "registry.register_file(pathlib.Path('unconvertible.skops'), 'town')")
+    registry(following, "registry.set_alias('town', 'champion', '3')")
+    assert "KernelRidge" in following.run("follow")["followed"][0]["why"]
+    assert "no release could be made of it" in advice(following)
+    assert following.run("follow", "--quiet")["followed"][0]["why"] == ""
+    registry(following, "registry.set_alias('town', 'champion', '1')")
+    following.run("follow")
+    assert advice(following) == ""
+    (following.folder / "holdfast.toml").write_text("")
+    assert "follow" in following.refused("follow", code=2)["next"]
+
+
+def test_the_running_server_follows_by_itself(following):
+    with following.serving():
+        registry(following, "registry.set_alias('town', 'champion', '2')")
+        deadline = time.monotonic() + 120
+        while not advice(following):
+            assert time.monotonic() < deadline, "nobody looked"
+            time.sleep(0.5)
+    assert following.run("history", "town")["events"][-1]["verb"] == "propose"
+
+
+def test_an_approval_is_signed_recorded_and_told(project):
+    new = releases(project)[1]
+    event = project.run("approve", new, "--as", "town", "--note", "checked by hand")
+    assert event["data"]["metric"] == "rmse"
+    links = {link["what"]: link for link in project.run("inspect", new)["lineage"]["links"]}
+    assert [link["what"] for link in links["signed later"]["links"]] == ["approval:v1"]
+    told = advice(project)
+    assert told == "" or new[:12] in told
+    project.run("rollout", new, "--as", "town")
+    assert advice(project) == ""
+    assert project.refused("approve", new, "--as", "nowhere", code=1)["code"] == "HF200"

@@ -14,7 +14,8 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
     │   └── TooLarge          more than this server takes at once           413
     ├── Overloaded            shed early; try again later                   503
     │   ├── TooMany           over this key's rate or daily budget          429
-    │   └── TooLate           not answered within the caller's deadline     504
+    │   ├── TooLate           not answered within the caller's deadline     504
+    │   └── ModelDown         the model's own process is being started      503
     ├── Unauthorized          no key, or none that is known                 401
     ├── Forbidden             the key is not for this                       403
     ├── NoSandbox             this machine cannot contain a child process   exit 2
@@ -23,7 +24,8 @@ Doors translate: the CLI prints `error[CODE]: what, where` and a `next:` line an
     ├── BuildError            a release could not be built
     │   ├── Unconvertible     this model has no exact ONNX form
     │   ├── ParityFailure     the built model answers differently
-    │   └── MovedData         data, or a file made from them, are not what the project pinned
+    │   ├── MovedData         data, or a file made from them, are not what the project pinned
+    │   └── ObjectivesUnmet   no variant of the model does what was asked of it   exit 3
     ├── ReleaseError          a release is not what it claims to be
     │   ├── Tampered          a byte, file or signature does not match
     │   ├── Untrusted         signed by a key that this workspace does not trust
@@ -52,9 +54,11 @@ __all__ = [
     "LogFull",
     "MalformedRequest",
     "MissingExtra",
+    "ModelDown",
     "MovedData",
     "NoSandbox",
     "NotFound",
+    "ObjectivesUnmet",
     "Overloaded",
     "ParityFailure",
     "RegistryError",
@@ -204,6 +208,12 @@ class TooLate(Overloaded):
     retry_s = 0
 
 
+class ModelDown(Overloaded):
+    """The process of a Python model ended, or did not answer in time; it is started again."""
+
+    code = "HF313"
+
+
 class Unauthorized(HoldfastError):
     """No key came with the request, or none that this server knows."""
 
@@ -262,6 +272,15 @@ class MovedData(BuildError):
     """Data, or a file that was made from them, are not what the project pinned; or nobody has them any more."""
 
     code = "HF503"
+
+
+class ObjectivesUnmet(BuildError):
+    """No variant of the model does what was asked of it; the message says what is missing and by how much."""
+
+    code = "HF504"
+    exit_code = 3
+    report: object = None
+    """All that was measured."""
 
 
 class ReleaseError(HoldfastError):

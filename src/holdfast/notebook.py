@@ -41,6 +41,8 @@ def build_release(
     contract: str = "",
     timezone: str = "UTC",
     purpose: str = "",
+    objectives: Mapping[str, Any] | None = None,
+    variant: str = "",
 ) -> Release:
     """Build a signed release from a fitted model, or a reference such as `models:/name/3`, and rows it was not fitted on.
 
@@ -57,6 +59,9 @@ def build_release(
         contract: a contract as YAML, instead of an inferred one.
         timezone: of timestamps that name none.
         purpose: what it is for, for the card.
+        objectives: what the released variant must do, such as {"p99_ms": 2, "max_quality_loss": 0.01, "max_mb": 1}: the cheapest
+            that does is searched for.
+        variant: one variant by its name, such as "int8", instead of a search.
     """
     from holdfast.build.python import build_release as build
     from holdfast.workspace import open_workspace
@@ -76,6 +81,8 @@ def build_release(
         timezone=timezone,
         code=at.code_state(at.folder),
         purpose=purpose,
+        objectives=objectives,
+        variant=variant,
     )
 
 

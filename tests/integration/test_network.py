@@ -5,11 +5,11 @@ import urllib.request
 
 import numpy as np
 import pytest
+import torch
 from tests.integration.project import Project
 
 import holdfast
 
-torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("torch")]
 
 SIDE = 6

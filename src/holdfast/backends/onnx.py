@@ -41,6 +41,7 @@ _DTYPES: Final[dict[str, Any]] = {
 }
 _NUMBER: Final = {"true": 1.0, "false": 0.0, None: np.nan}
 
+CPU: Final = "CPUExecutionProvider"
 PREDICTION: Final = "prediction"
 LARGE: Final = 1 << 20
 """Bytes of a model's file from which on a run of many rows is worth several threads (measured)."""
@@ -58,8 +59,8 @@ class OnnxRuntime:
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
 
-    def load(self, model: Path, *, threads: int = 0) -> OnnxSession:
-        """A session; ReleaseError if the file is no model that this runtime can run."""
+    def load(self, model: Path, *, threads: int = 0, provider: str = "") -> OnnxSession:
+        """A session, on the processors where `provider` is not here; ReleaseError if this runtime cannot run the file."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or self._threads_for(model)
@@ -67,7 +68,8 @@ class OnnxRuntime:
         # Its threads would burn a processor while they wait, which other workers and models need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            here = [name for name in (provider, CPU) if name == CPU or name in onnxruntime.get_available_providers()]
+            session = onnxruntime.InferenceSession(model, options, providers=here)
             return OnnxSession(session)
         except Exception as bad:  # noqa: BLE001 - its errors share no base class
             first = str(bad).splitlines()[0][:200]
@@ -82,6 +84,8 @@ class OnnxRuntime:
 
 class OnnxSession:
     """A loaded model; `run` and what `direct` gives may be called from several threads at once."""
+
+    apart = False
 
     def __init__(self, session: Any) -> None:
         self._session = session

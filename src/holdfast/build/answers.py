@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from holdfast.build.convert import MISSING, Converted, Matrix, Task, flavour_of, model_columns, reads_texts
+from holdfast.build.convert import MISSING, Converted, Input, Matrix, Task, flavour_of, model_columns, reads_texts
 from holdfast.core.blocks import in_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -34,12 +34,17 @@ def onnx_predict(converted: Converted) -> Callable[[Table], NDArray[np.float64]]
 
 def feeds(converted: Converted, table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """A table as the graph's inputs."""
+    return input_feeds(converted.inputs, table)
+
+
+def input_feeds(inputs: Sequence[Input], table: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same, of these input columns."""
     result = {}
-    matrix = Matrix.of(converted.inputs)
-    numbers = [np.asarray(table[c.name], dtype=np.float64).reshape(-1, c.width) for c in converted.inputs if not c.text]
+    matrix = Matrix.of(inputs)
+    numbers = [np.asarray(table[c.name], dtype=np.float64).reshape(-1, c.width) for c in inputs if not c.text]
     if numbers:
         result[matrix.name] = np.concatenate(numbers, axis=1)
-    for column in converted.inputs:
+    for column in inputs:
         if column.text:
             values = table[column.name]
             texts = np.empty((len(values), 1), dtype=object)

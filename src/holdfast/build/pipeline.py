@@ -1,6 +1,6 @@
 """The build: ordered steps from a registered model and a reference to a signed release.
 
-    fetch -> load -> contract -> convert -> parity -> profile -> card -> sign
+    fetch -> load -> contract -> convert -> parity -> optimise -> profile -> card -> sign
 
 Each step is a plain function and says its name as it begins. A release is written by the last one, whole or not at all; the
 same inputs give the same digest.
@@ -25,6 +25,9 @@ from holdfast.build.convert.torch import exported, is_module
 from holdfast.build.gates import require_clean
 from holdfast.build.lineage import Data, data_of_file, described, recipe_of, trained_on
 from holdfast.build.load import PICKLES, is_pickle
+from holdfast.build.optimise.search import Report
+from holdfast.build.optimise.wish import PREDICATE, Wish, optimised
+from holdfast.build.packaged import Form, Package, package, python_form
 from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
 from holdfast.build.translate import Marks, Translation, translate
 from holdfast.columns import decode_label, decode_table, dump_yaml
@@ -33,20 +36,21 @@ from holdfast.core.contract import Contract
 from holdfast.core.names import check_name
 from holdfast.core.profile import Profile, WindowRule
 from holdfast.core.release import CARD, CONTRACT, FORMAT, MODEL, REFERENCE, REQUIREMENTS, SBOM, Manifest
+from holdfast.core.variant import Recipe
 from holdfast.errors import BuildError, InvalidInput, UntrustedPickle
-from holdfast.release.bundle import Release, read, write
+from holdfast.release.bundle import Release, attest, read, write
 from holdfast.release.sbom import make_sbom
 from holdfast.release.trust import Signer
 
 if TYPE_CHECKING:
-    from holdfast.core.ports import FetchedModel, ModelRegistry, Runtime
+    from holdfast.core.ports import Environments, FetchedModel, ModelRegistry, Runtime
 
 __all__ = ["STEPS", "Data", "Parts", "build", "data_of_file"]
 
 Table = dict[str, NDArray[Any]]
 Progress = Callable[[str], None]
 
-STEPS: Final = ("fetch", "load", "contract", "convert", "parity", "profile", "card", "sign")
+STEPS: Final = ("fetch", "load", "contract", "convert", "parity", "optimise", "profile", "card", "sign")
 NO_REFERENCE: Final = "the release was built without reference rows; monitors learn from the first live windows"
 
 
@@ -59,6 +63,8 @@ class Parts(NamedTuple):
     signer: Signer
     allow_dirty: bool = False
     """Build although the project's code differs from its commit."""
+    environments: Environments | None = None
+    """For Python releases."""
 
 
 def build(
@@ -74,6 +80,9 @@ def build(
     purpose: str = "",
     trust_pickle: bool = False,
     sandbox: bool = True,
+    python: bool = False,
+    requirements: Sequence[str] = (),
+    wish: Wish | None = None,
     progress: Progress = lambda _: None,
 ) -> Release:
     """Build a release.
@@ -90,6 +99,9 @@ def build(
         purpose: the card's first line; default: what the contract says.
         trust_pickle: the user's word that a pickle may be opened, in a child process.
         sandbox: False is the user's word that the child need not be contained, where the kernel cannot.
+        python: a Python release, although the model could become ONNX.
+        requirements: of a Python release, instead of those that were recorded with the model.
+        wish: objectives that a variant of the model must meet, or the recipe of one; default: as converted.
         progress: called with each step's name as it begins.
 
     Raises BuildError and its kin; then nothing was written.
@@ -103,12 +115,23 @@ def build(
         given = exported(source, _row(data, marks)) if is_module(source) else source
         model = registered.fetch(parts.registry, given, name, Path(folder) / "fetched")
         own = not isinstance(source, (str, Path))
-        made = _translate(model, data, marks, own=own, trust_pickle=trust_pickle, sandbox=sandbox, progress=progress)
+        form = python_form(model.path, wanted=python)
+        if form is not None:
+            if not (own or trust_pickle):
+                raise _untrusted(model.source.uri)
+            ready = _packaged(parts, model, form, data, marks, requirements, Path(folder), sandbox, progress)
+            recipe, report = Recipe(), None
+        else:
+            made = _translate(
+                model, data, marks, own=own, trust_pickle=trust_pickle, sandbox=sandbox, progress=progress
+            )
+            progress("optimise")
+            made, recipe, report = _optimised(made, data, wish)
+            ready = _converted(made, model, Path(folder) / MODEL)
+        made = ready.made
         progress("profile")
-        graph = Path(folder) / MODEL
-        graph.write_bytes(made.onnx)
         rule = parent.profile.rule if parent else None
-        profile = _profile(made.contract, data, _answers(parts.runtime, graph, made.contract), rule)
+        profile = _profile(made.contract, data, _answers(parts.runtime, ready.place, made.contract), rule)
     manifest = Manifest(
         format=FORMAT,
         name=name,
@@ -120,19 +143,23 @@ def build(
         builder={"holdfast": version("holdfast"), **made.libraries},
         parity=made.parity,
         parent=parent.digest if parent else "",
+        runtime="onnx" if form is None else "python",
         recipe=recipe_of(marks, purpose),
+        variant=recipe.to_dict() if recipe != Recipe() else {},
     )
     progress("card")
     files = {
-        MODEL: made.onnx,
+        **ready.files,
         CONTRACT: dump_yaml(made.contract).encode(),
         REFERENCE: msgspec.msgpack.encode(profile, order="sorted"),
         CARD: make_card(manifest, made.contract, profile, made.notes, purpose).encode(),
-        REQUIREMENTS: _requirements(model.requirements),
     }
     files[SBOM] = make_sbom(manifest, made.contract, profile, files)
     progress("sign")
-    return read(parts.releases / write(parts.releases, manifest, files, parts.signer))
+    path = parts.releases / write(parts.releases, manifest, files, parts.signer)
+    if report is not None:
+        attest(path, PREDICATE, msgspec.to_builtins(report), parts.signer)
+    return read(path)
 
 
 def _refuse_at_once(source: Any, data: Data | None, marks: Marks, *, trust_pickle: bool) -> None:
@@ -190,6 +217,47 @@ def _translate(
     if not trust_pickle:
         raise _untrusted(model.source.uri)
     return translate_in_child(model.path, table, marks, model.signature, progress=progress, contained=sandbox)
+
+
+def _converted(made: Translation, model: FetchedModel, graph: Path) -> Package:
+    """The graph, and what the model was trained with."""
+    graph.write_bytes(made.onnx)
+    return Package(made, {MODEL: made.onnx, REQUIREMENTS: _requirements(model.requirements)}, graph)
+
+
+def _packaged(
+    parts: Parts,
+    model: FetchedModel,
+    form: Form,
+    data: Data | None,
+    marks: Marks,
+    requirements: Sequence[str],
+    folder: Path,
+    sandbox: bool,  # noqa: FBT001
+    progress: Progress,
+) -> Package:
+    """The model itself, in an environment of its own."""
+    assert parts.environments is not None
+    return package(
+        model,
+        form,
+        data.table if data else None,
+        marks,
+        runtime=parts.runtime,
+        environments=parts.environments,
+        requirements=requirements,
+        place=folder / "python",
+        contained=sandbox,
+        progress=progress,
+    )
+
+
+def _optimised(made: Translation, data: Data | None, wish: Wish | None) -> tuple[Translation, Recipe, Report | None]:
+    """The variant that the user wishes for, judged on the reference."""
+    if wish is None:
+        return made, Recipe(), None
+    table = None if data is None else decode_table(made.contract, data.table).table
+    return optimised(made, table, None if data is None else _labels(made.contract, data.table), wish)
 
 
 def _answers(runtime: Runtime, graph: Path, contract: Contract) -> Answers:

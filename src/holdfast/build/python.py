@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from holdfast.build.frames import table_of
+from holdfast.build.optimise.wish import Wish
 from holdfast.build.pipeline import Data, Parts, build
 from holdfast.build.translate import Marks
 from holdfast.core.contract import Mark
+from holdfast.core.variant import Objectives, Recipe
 from holdfast.registry import snapshot_of_table
 from holdfast.release.bundle import Release
 
@@ -39,6 +42,8 @@ def build_release(
     parent: Release | None = None,
     code: Mapping[str, Any] | None = None,
     purpose: str = "",
+    objectives: Objectives | Mapping[str, Any] | None = None,
+    variant: str = "",
     progress: Callable[[str], None] = lambda _: None,
 ) -> Release:
     """Build a release from a fitted model (or a reference to a registered one) and rows that it was not fitted on.
@@ -59,6 +64,8 @@ def build_release(
         parent: digest of the release that this one was retrained from.
         code: git commit and dirtiness of the project.
         purpose: the card's first line; default: what the contract says.
+        objectives: what the cheapest variant must do, such as {"p99_ms": 2, "max_quality_loss": 0.01}; nothing else is chosen.
+        variant: one variant by its name, such as "int8", instead of a search.
         progress: called with each step's name as it begins.
     """
     data = None
@@ -77,6 +84,20 @@ def build_release(
         timezone=timezone,
         shape=tuple(np.shape(X)[1:]) if isinstance(X, np.ndarray) and X.ndim > 2 else (),
     )
+    wish = None
+    if variant:
+        wish = Wish(recipe=Recipe.read(variant))
+    elif objectives is not None:
+        wish = Wish(objectives=msgspec.convert(objectives, Objectives))
     return build(
-        parts, model, data, marks=told, name=name, parent=parent, code=code, purpose=purpose, progress=progress
+        parts,
+        model,
+        data,
+        marks=told,
+        name=name,
+        parent=parent,
+        code=code,
+        purpose=purpose,
+        wish=wish,
+        progress=progress,
     )

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from holdfast.build.lineage import Data, data_of_file, training_of
+from holdfast.build.optimise.wish import Wish
 from holdfast.build.pipeline import STEPS, Parts, build
 from holdfast.build.translate import Marks
 from holdfast.core.lineage import Origin
 from holdfast.core.release import CONTRACT
+from holdfast.core.variant import Recipe
 from holdfast.errors import BuildError, GateRefused, MovedData
 from holdfast.registry import snapshot_of_table
 from holdfast.release.bundle import Release, read
@@ -98,6 +100,7 @@ def reproduce(
         training=_training(manifest.data, project, place),
         purpose=manifest.recipe.get("purpose", ""),
         trust_pickle=trust_pickle,
+        wish=Wish(recipe=msgspec.convert(manifest.variant, Recipe)) if manifest.variant else None,
         progress=progress,
     )
     found = diff(release, rebuilt) | {"files": _files(release, rebuilt)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from holdfast.cli.terminal import as_json, note, out, show
+from holdfast.cli.variants import asked, report_of, tell, unmet, wishes
 from holdfast.core.contract import Mark
 from holdfast.core.names import short
 from holdfast.errors import UsageError
@@ -51,6 +52,7 @@ MARKS: tuple[Mark, ...] = ("calendar", "personal", "protected")
 )
 @click.option("--name", default="", help="Name of the release (default: the model's).")
 @click.option("--purpose", default="", help="One line for the model card.")
+@wishes
 @click.option("--allow-dirty", is_flag=True, help="Although files differ from the git commit.")
 @click.option("--trust-pickle", is_flag=True, help="Open a pickle, in a child process: it can run any code.")
 @as_json
@@ -86,7 +88,8 @@ def build(
         contract=contract.read_text(encoding="utf-8") if contract else "",
         shape=_sizes(given["shape"]),
     )
-    with steps(STEPS, quiet=as_json) as progress:
+    wish = asked(given)
+    with steps(STEPS, quiet=as_json) as progress, unmet(given["plot"], quiet=as_json):
         release = build_release(
             workspace.build_parts,
             model,
@@ -99,8 +102,11 @@ def build(
             code=workspace.code_state(workspace.folder),
             training=training_of(file, workspace.folder, workspace.versions) if file else {},
             trust_pickle=given["trust_pickle"],
+            wish=wish,
             progress=progress,
         )
+    if wish and wish.objectives and not as_json:
+        tell(report_of(workspace, release.digest)[1], given["plot"])
     _tell(release, as_json=as_json)
     if reference and not release.profile.performance:
         note("  no --label was given: the error is not known, and nothing about it can be watched")

@@ -7,7 +7,7 @@ Everything a store takes or returns is a value from `core`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -34,11 +34,13 @@ __all__ = [
     "Database",
     "Deployments",
     "Direct",
+    "Environments",
     "FetchedModel",
     "Keys",
     "Labels",
     "ModelRegistry",
     "Monitors",
+    "OpenedSession",
     "Runtime",
     "Session",
     "StoredLabel",
@@ -288,16 +290,48 @@ class Session(Protocol):
         """
         ...
 
+    @property
+    def apart(self) -> bool:
+        """Whether it answers from another process, and so may keep whoever asks waiting."""
+        ...
+
     def direct(self, names: tuple[str, ...]) -> Direct | None:
         """The quickest way if these are the numbers that the model reads, in this order; None if there is none."""
+        ...
+
+
+@runtime_checkable
+class OpenedSession(Session, Protocol):
+    """A model that its own library has opened."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its pickle brought in."""
+        ...
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """That the model itself knows; empty if it does not."""
         ...
 
 
 class Runtime(Protocol):
     """Opens models for inference."""
 
-    def load(self, model: Path, *, threads: int = 0) -> Session:
-        """`threads` for one run; 0: what suits the model and this machine."""
+    def load(self, model: Path, *, threads: int = 0, provider: str = "") -> Session:
+        """`threads` for one run; 0: what suits the model and this machine. `provider`: hardware to compute with, where it is."""
+        ...
+
+
+class Environments(Protocol):
+    """Python environments with nothing in them but what a lock names."""
+
+    def lock(self, requirements: Sequence[str], python: str) -> str:
+        """Exact versions with hashes of these requirements and all that they need, for this version of Python."""
+        ...
+
+    def interpreter(self, lock: str, python: str) -> Path:
+        """The interpreter of the environment that holds exactly this; made if it is not there."""
         ...
 
 

@@ -7,11 +7,25 @@ said later (timings, approvals, signatures) are attestations beside it.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-__all__ = ["CARD", "CONTRACT", "MANIFEST", "MODEL", "REFERENCE", "REQUIREMENTS", "SBOM", "FileEntry", "Manifest", "ModelSource"]
+__all__ = [
+    "CARD",
+    "CONTRACT",
+    "MANIFEST",
+    "MODEL",
+    "PYTHON",
+    "PYTHON_MODEL",
+    "REFERENCE",
+    "REQUIREMENTS",
+    "SBOM",
+    "FileEntry",
+    "Manifest",
+    "ModelSource",
+    "PythonModel",
+]
 
 MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.onnx"
@@ -20,6 +34,10 @@ REFERENCE: Final = "reference.msgpack"
 CARD: Final = "card.md"
 SBOM: Final = "sbom.cdx.json"
 REQUIREMENTS: Final = "requirements.lock"
+PYTHON: Final = "python.json"
+"""In a Python release: how its model is opened and what its answers mean (`PythonModel`)."""
+PYTHON_MODEL: Final = "model"
+"""In a Python release: the folder of the model's files, as the registry gave them."""
 ATTESTATIONS: Final = "attestations"
 FORMAT: Final = 1
 
@@ -30,6 +48,22 @@ class FileEntry(msgspec.Struct, frozen=True):
     path: str
     sha256: str
     size: int
+
+
+class PythonModel(msgspec.Struct, frozen=True, kw_only=True):
+    """How the model of a Python release is opened, what it is given and what its answers mean."""
+
+    opened: Literal["pyfunc", "pickle", "skops"]
+    """By MLflow as a Python function; unpickled; or by skops, whatever types it names."""
+    file: str
+    """The model's file in its folder; empty for MLflow, which knows."""
+    python: str
+    """Version of the interpreter: `3.11`."""
+    columns: tuple[tuple[str, str], ...]
+    """Name and datatype of each column of the frame that it is given."""
+    answers: Literal["raw", "number", "share", "label", "probabilities"] = "raw"
+    """One number a row; the share of the second class; the class; a probability for each class; or as it comes."""
+    classes: tuple[str, ...] = ()
 
 
 class ModelSource(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +96,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parity: dict[str, Any]
     parent: str = ""
     """Digest of the release that this candidate was retrained from."""
+    runtime: Literal["onnx", "python"] = "onnx"
+    """What answers: the ONNX graph, or the model itself in a process of its own."""
     recipe: dict[str, Any] = {}
     """What the user asked of the build: marks, purpose; `contract`: it was given, not inferred."""
+    variant: dict[str, Any] = {}
+    """What was done to the converted model and how it is run: `steps`, `threads`, `provider` (`core.variant`); empty: nothing."""
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces; the digest is taken over exactly these bytes."""

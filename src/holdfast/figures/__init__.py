@@ -11,9 +11,11 @@ from importlib import resources
 from holdfast.figures.histogram import Bin, histogram, sparkline
 from holdfast.figures.markup import Html, Table, data_table, element, figure, join
 from holdfast.figures.timeline import LineTrack, Marker, Point, Span, SpanTrack, timeline
+from holdfast.figures.tradeoff import Candidate, picture, tradeoff
 
 __all__ = [
     "Bin",
+    "Candidate",
     "Html",
     "LineTrack",
     "Marker",
@@ -26,9 +28,11 @@ __all__ = [
     "figure",
     "histogram",
     "join",
+    "picture",
     "sparkline",
     "stylesheet",
     "timeline",
+    "tradeoff",
 ]
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.core.release import MODEL, REQUIREMENTS
+from holdfast.core.release import MODEL, REQUIREMENTS, Manifest
+from holdfast.core.variant import Recipe
 from holdfast.release.bundle import Release
 
 __all__ = ["diff"]
@@ -27,13 +28,19 @@ def diff(old: Release, new: Release) -> dict[str, Changes]:
         "contract": _changes(_contract(old), _contract(new)),
         "performance": _changes(_performance(old), _performance(new)),
         "model": _changes(
-            {"version": one.model.uri, "flavour": one.model.flavour, "graph": _digest(old, MODEL)},
-            {"version": other.model.uri, "flavour": other.model.flavour, "graph": _digest(new, MODEL)},
+            {"version": one.model.uri, "flavour": one.model.flavour, "graph": _digest(old, MODEL)}
+            | ({"variant": _variant(one)} if one.variant or other.variant else {}),
+            {"version": other.model.uri, "flavour": other.model.flavour, "graph": _digest(new, MODEL)}
+            | ({"variant": _variant(other)} if one.variant or other.variant else {}),
         ),
         "data": _changes(_data(one.data), _data(other.data)),
         "code": _changes(one.code, other.code),
         "dependencies": _changes(_requirements(old) | one.builder, _requirements(new) | other.builder),
     }
+
+
+def _variant(manifest: Manifest) -> str:
+    return msgspec.convert(manifest.variant, Recipe).name
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

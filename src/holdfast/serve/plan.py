@@ -92,6 +92,11 @@ class LoadedRelease:
         """Answers batches that have all numeric columns; None where the model reads its numbers in another order."""
         return self.session.direct(self.layout.numeric)
 
+    @property
+    def apart(self) -> bool:
+        """Whether its model answers from another process, so that asking it must not hold the event loop."""
+        return self.session.apart
+
     @cached_property
     def joint(self) -> Joint | None:
         """`direct` for requests in threads, several of which it may answer at once."""
@@ -176,6 +181,16 @@ class LoadedPlan:
         """Digest and track of each of a deployment's releases; raises NotFound. Loads nothing."""
         return tuple((route.release.digest, route.track) for route in self.deployment(name).routes)
 
+    @cached_property
+    def _apart(self) -> frozenset[str]:
+        return frozenset(
+            name for name, found in self.deployments.items() if any(route.release.apart for route in found.routes)
+        )
+
+    def apart(self, name: str) -> bool:
+        """Whether a model of this deployment, which is not cold, answers from another process."""
+        return name in self._apart
+
     def cold(self, name: str) -> bool:
         """Whether a model of this deployment must be loaded before it answers: await `warmed`, then."""
         return False
@@ -224,7 +239,8 @@ def deployment(plan: Plan, name: str, release: Callable[[str], LoadedRelease]) -
 def open_loaded(release: Release, runtime: Runtime) -> LoadedRelease:
     """A release, its model open and tried once; raises ReleaseError if it cannot answer as its contract says."""
     contract = release.contract
-    session = runtime.load(release.model)
+    variant = release.manifest.variant
+    session = runtime.load(release.model, threads=variant.get("threads", 0), provider=variant.get("provider", ""))
     try:
         answer = session.run({field.name: _example(field) for field in contract.features})
     except KeyError as bad:

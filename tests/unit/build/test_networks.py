@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from holdfast.build.adopt import adopt, inspect_onnx
 from holdfast.build.convert import Input
@@ -10,7 +11,6 @@ from holdfast.build.networks import network_answers, network_of, understood
 from holdfast.build.parity import onnx_predict
 from holdfast.errors import BuildError, RegistryError, Unconvertible
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.xdist_group("torch")
 
 SIDE = 8

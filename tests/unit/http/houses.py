@@ -42,7 +42,7 @@ class Sum:
         self.gate.set()
         self.asked = threading.Semaphore(0)
 
-    def load(self, model, *, threads=1):
+    def load(self, model, *, threads=1, provider=""):
         return self
 
     def direct(self, names):

@@ -148,7 +148,9 @@ class Reader:
         self._refusal = refusal
         self._owed = 0  # our part of the meter
         self._parser = httptools.HttpRequestParser(self)
-        self._phase = "idle"
+        self.midway = False
+        """Whether a request has begun and not ended."""
+        self._in_head = False
         self._offers = False  # to upgrade
         self._declined = False
         self._target = b""
@@ -158,11 +160,6 @@ class Reader:
         self._unfinished = 0  # bytes fed while the head was not complete
         self._chunks: list[bytes] = []
         self._size = 0
-
-    @property
-    def midway(self) -> bool:
-        """Whether a request has begun and not ended."""
-        return self._phase != "idle"
 
     def feed(self, data: bytes) -> None:
         """Take what came."""
@@ -212,7 +209,7 @@ class Reader:
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        self._phase = "head"
+        self.midway = self._in_head = True
         self._target = b""
         self._lines = []
         self._unfinished = self._size = 0
@@ -224,12 +221,12 @@ class Reader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header; trailers, which come behind the body, are nobody's."""
-        if self._phase == "head":
+        if self._in_head:
             self._lines.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Refuse what need not be read on."""
-        self._phase = "body"
+        self._in_head = False
         if self._parser.should_upgrade():
             self._offers = True
         elif not self.deaf:
@@ -265,7 +262,7 @@ class Reader:
         """The whole request is here."""
         if self._offers or self.deaf:
             return
-        self._phase = "idle"
+        self.midway = False
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         self._chunks = []
@@ -296,7 +293,7 @@ class Reader:
         if (
             isinstance(request, Request)
             and request.keep
-            and self._phase == "idle"
+            and not self.midway
             and not self._declined
             and rest == len(request.body)
             and "transfer-encoding" not in request.headers
@@ -320,7 +317,7 @@ class Reader:
             self.refuse(MalformedRequest(f"this is not HTTP/1.1: {bad}", next_step="check the client"))
 
     def _measure(self, fed: int) -> None:
-        if self._phase == "head" and not self.deaf:
+        if self._in_head and not self.deaf:
             self._unfinished += fed
             if self._unfinished > self._limits.head + SLICE:
                 self.refuse(HeadTooLarge(self._limits.head))

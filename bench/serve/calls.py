@@ -15,8 +15,7 @@ import time
 from typing import Any, NamedTuple
 
 import grpc
-
-CALL = "/inference.GRPCInferenceService/ModelInfer"
+from bench.serve.questions import CALL_PATH
 
 
 class Asked(NamedTuple):
@@ -28,13 +27,14 @@ class Asked(NamedTuple):
 async def ask(port: int, connections: int, seconds: float, question: Asked) -> dict[str, Any]:
     took: list[float] = []
     wrong: list[str] = []
+    sizes: set[int] = set()
     began = time.perf_counter()
     end = began + seconds
 
     async def client() -> None:
         alone = [("grpc.use_local_subchannel_pool", 1)]  # else all channels would share one connection
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", alone) as channel:
-            call = channel.unary_unary(CALL)
+            call = channel.unary_unary(CALL_PATH)
             while not wrong and (now := time.perf_counter()) < end:
                 try:
                     answer = await call(question.message, metadata=question.metadata)
@@ -43,13 +43,20 @@ async def ask(port: int, connections: int, seconds: float, question: Asked) -> d
                     return
                 if not all(needle in answer for needle in question.needles):
                     wrong.append(repr(answer[:300]))
+                sizes.add(len(answer))
                 took.append(time.perf_counter() - now)
 
     await asyncio.gather(*(client() for _ in range(connections)))
     if wrong or len(took) < 2:
         return {"wrong": wrong[:1] or ["too few answers"]}
     cuts = statistics.quantiles(took, n=100)
-    return {"right": len(took), "seconds": time.perf_counter() - began, "p50": cuts[49] * 1e3, "p99": cuts[98] * 1e3}
+    return {
+        "bytes": max(sizes),
+        "right": len(took),
+        "seconds": time.perf_counter() - began,
+        "p50": cuts[49] * 1e3,
+        "p99": cuts[98] * 1e3,
+    }
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ __all__ = ["CALL", "FORMS", "Question", "ask"]
 
 CALL: Final = "CALL"
 """Method of a question for gRPC: its body is the message, and the server's gRPC port is the next after its HTTP port."""
+CALL_PATH: Final = "/inference.GRPCInferenceService/ModelInfer"
 
 
 class Question(NamedTuple):

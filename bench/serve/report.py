@@ -146,9 +146,10 @@ def _bare(title: str) -> str:
 
 def _how(told: argparse.Namespace) -> str:
     day = datetime.now(UTC).strftime("%Y-%m-%d")
+    rounds = "one round" if told.rounds == 1 else f"medians of {told.rounds} interleaved rounds"
     return (
         f"Measured on {day}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}: "
-        f"{told.rounds} interleaved rounds of {told.seconds:g} s, asked by {told.generator}; medians."
+        f"{rounds} of {told.seconds:g} s, asked by {told.generator}."
     )
 
 

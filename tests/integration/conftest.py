@@ -13,7 +13,7 @@ from tests.integration.project import Project
 from tests.integration.selling import MARKS, TRAIN
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def town(tmp_path_factory):
     """A project with two releases, the first deployed; tests work on copies of it."""
     project = Project(tmp_path_factory.mktemp("town"))

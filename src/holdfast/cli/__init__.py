@@ -109,15 +109,13 @@ def main(args: Sequence[str] | None = None) -> None:
     """Entry point: runs a command and turns what it raises into an exit code."""
     argv = list(sys.argv[1:] if args is None else args)
     try:
-        cli.main(argv, prog_name="holdfast", standalone_mode=False)
-        code = 0
+        ended = cli.main(argv, prog_name="holdfast", standalone_mode=False)
+        code = ended if isinstance(ended, int) else 0  # what a verb gave to ctx.exit()
     except HoldfastError as bad:
         if "--debug" in argv:
             raise
         _tell(bad, as_json="--json" in argv)
         code = bad.exit_code
-    except click.exceptions.Exit as end:
-        code = end.exit_code
     except click.ClickException as bad:
         context = getattr(bad, "ctx", None)
         path = context.command_path if context else "holdfast"

@@ -62,8 +62,8 @@ class Release:
 
     @property
     def model(self) -> Path:
-        """The ONNX file."""
-        return self.path / MODEL
+        """The ONNX file; the folder itself if the model is Python."""
+        return self.path if self.manifest.runtime == "python" else self.path / MODEL
 
     @cached_property
     def contract(self) -> Contract:
@@ -131,8 +131,10 @@ def write(releases: Path, manifest: Manifest, files: Mapping[str, bytes], signer
         growing.chmod(0o755)
         (growing / ATTESTATIONS).mkdir()
         for name, content in everything.items():
+            (growing / name).parent.mkdir(parents=True, exist_ok=True)
             put_file(growing / name, content)
-        sync_folder(growing / ATTESTATIONS)
+        for inner in sorted(path for path in growing.rglob("*") if path.is_dir()):
+            sync_folder(inner)
         sync_folder(growing)
         try:
             growing.rename(releases / digest)
@@ -281,7 +283,7 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
                 "pip install --upgrade holdfast",
             )
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise _tampered("the manifest is damaged", path / MANIFEST) from None
     return manifest
 

@@ -45,11 +45,12 @@ def test_one_flipped_byte_anywhere_refuses_it(make, keys):
         content = path.read_bytes()
         path.chmod(0o644)
         for position in {0, len(content) // 2, len(content) - 1}:
-            changed = bytearray(content)
-            changed[position] ^= 0x01
-            path.write_bytes(changed)
-            with pytest.raises(ReleaseError):
-                verify(release.path, trusted)
+            for bit in (0x01, 0x80):
+                changed = bytearray(content)
+                changed[position] ^= bit
+                path.write_bytes(changed)
+                with pytest.raises(ReleaseError):
+                    verify(release.path, trusted)
         path.write_bytes(content)
     verify(release.path, trusted)
 

@@ -2,19 +2,15 @@
 
 What a graph asks for can be computed by the graph itself, so reading it is not enough: a handful of nodes that each double
 what came before fill any machine, and a loop need not end. Here that happens to a child with limits on its memory and its
-processor time, before this process opens the file.
-
-    parent -> stdin     the ONNX file
-    child  -> stdout    msgpack of `_Outcome`
+processor time, before this process opens the file; and where the kernel has what a sandbox takes, in one.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import subprocess
+import signal
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,17 +18,28 @@ import msgspec
 import numpy as np
 
 from holdfast.errors import BuildError, Unconvertible
+from holdfast.sandbox.inside import missing
+from holdfast.sandbox.outside import Done, run
+from holdfast.sandbox.policy import Policy
 
 __all__ = ["rehearse"]
 
-KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-"""All that a child needs to start."""
 MEMORY: Final = 2 << 30
 """Bytes that a graph may take beside four times its own size."""
+ROOM_MB: Final = 4096
+"""Address space of an interpreter with its libraries; the tighter limit is set when these are there."""
 CPU_S: Final = 60
+STARTING_S: Final = 60
 ROWS: Final = (1, 64)
+MOST: Final = 1 << 16
 STATM: Final = Path("/proc/self/statm")
 OPEN, RUN = "open", "run"
+OUT_OF_TIME: Final = frozenset({signal.SIGXCPU, signal.SIGKILL})
+
+
+class _Request(msgspec.Struct):
+    content: bytes
+    memory: int
 
 
 class _Outcome(msgspec.Struct):
@@ -48,23 +55,12 @@ def rehearse(content: bytes, *, memory: int = MEMORY, cpu_s: int = CPU_S) -> Non
 
     That it refuses the made-up rows (zeros and empty texts) is no fault: its own rows are the parity check's business.
     """
-    with tempfile.TemporaryDirectory() as empty:
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
-        environment |= {"HOME": empty, "TMPDIR": empty, "ORT_DISABLE_TELEMETRY": "1", "OPENBLAS_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                [sys.executable, "-I", "-m", "holdfast.build.rehearsal", str(memory), str(cpu_s)],
-                input=content,
-                cwd=empty,
-                env=environment,
-                capture_output=True,
-                check=False,
-                timeout=4 * cpu_s + 30,
-            )
-        except subprocess.TimeoutExpired:
-            raise _refuse("one row was not answered in time") from None
+    size = 4 * len(content)
+    policy = Policy(memory_mb=ROOM_MB + ((memory + size) >> 20), cpu_s=cpu_s, contained=not missing())
+    request = msgspec.msgpack.encode(_Request(content, memory + size))
+    done = run(policy, __name__, request, timeout_s=4 * cpu_s + STARTING_S, most=MOST)
     try:
-        outcome = msgspec.msgpack.decode(done.stdout, type=_Outcome)
+        outcome = msgspec.msgpack.decode(done.reply, type=_Outcome)
     except msgspec.MsgspecError:
         raise _died(done) from None
     if outcome.memory:
@@ -75,17 +71,14 @@ def rehearse(content: bytes, *, memory: int = MEMORY, cpu_s: int = CPU_S) -> Non
         )
 
 
-def _died(done: subprocess.CompletedProcess[bytes]) -> BuildError:
+def _died(done: Done) -> BuildError:
     """It gave no answer: a limit ended it, or it broke ONNX Runtime."""
-    import signal
-
-    if -done.returncode in {signal.SIGXCPU, signal.SIGKILL}:
+    if done.late or -done.code in OUT_OF_TIME:
         return _refuse("one row was not answered in time")
-    if done.returncode < 0:
-        return _refuse(f"ONNX Runtime broke on it ({signal.Signals(-done.returncode).name})")
-    said = done.stderr.decode(errors="replace").strip().splitlines()
+    if done.code < 0:
+        return _refuse(f"ONNX Runtime broke on it ({signal.Signals(-done.code).name})")
     return BuildError(
-        "the rehearsal of the model could not be held" + (f": {said[-1][:200]}" if said else ""),
+        f"the rehearsal of the model could not be held: {done.said[:200]}",
         "child process",
         "check that this machine lets a process start another",
     )
@@ -97,15 +90,20 @@ def _refuse(what: str) -> Unconvertible:
     )
 
 
-def _try(content: bytes, memory: int, cpu_s: int) -> _Outcome:
-    """The child's side: take the limits, then open and run."""
+def main(number: str) -> None:
+    """The child's side: open and run what comes, and write the outcome to this file number."""
+    request = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=_Request)
+    outcome = _try(request.content, request.memory)
+    with os.fdopen(int(number), "wb") as answer:
+        answer.write(msgspec.msgpack.encode(outcome))
+
+
+def _try(content: bytes, memory: int) -> _Outcome:
     import onnxruntime
 
     if STATM.exists():  # Linux; elsewhere the kernel does not hold a process to it
-        most = int(STATM.read_text(encoding="ascii").split()[0]) * resource.getpagesize() + memory + 4 * len(content)
+        most = int(STATM.read_text(encoding="ascii").split()[0]) * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stage = OPEN
     try:
         options = onnxruntime.SessionOptions()
@@ -125,12 +123,8 @@ def _try(content: bytes, memory: int, cpu_s: int) -> _Outcome:
 def _made_up(port: Any, rows: int) -> Any:
     """Zeros, or empty texts, of the input's shape: the first axis is the rows, another open one is 1 wide."""
     dims = [size if isinstance(size, int) else 1 if place else rows for place, size in enumerate(port.shape)]
-    kinds: dict[str, Any] = {"string": object, "float": np.float32, "double": np.float64, "float16": np.float16}
+    kinds: dict[str, Any] = {"float": np.float32, "double": np.float64}
     kind = port.type.removeprefix("tensor(").removesuffix(")")
     if kind == "string":
         return np.full(dims, "", dtype=object)
     return np.zeros(dims, dtype=kinds.get(kind, kind))
-
-
-if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.msgpack.encode(_try(sys.stdin.buffer.read(), int(sys.argv[1]), int(sys.argv[2]))))

@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench bench-serve torture soak seeds quiet fuzz docs docs-reference system-deps
+.PHONY: help dev check test demo bench bench-serve torture soak seeds quiet fuzz docs docs-reference docs-matrix system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -68,6 +68,9 @@ docs: $(STAMP)/dev  ## the documentation as a site, in site/
 
 docs-reference: $(STAMP)/dev  ## the pages of docs/reference that are read off the code
 	$(BIN)/python tests/docs/reference.py
+
+docs-matrix: $(STAMP)/dev  ## the page of what can be built, from building and serving all of it
+	$(BIN)/python -m tests.integration.matrix
 
 system-deps:  ## install the Debian packages that the tests drive (root or passwordless sudo)
 	@.ci/system-deps

@@ -32,13 +32,13 @@ def nature_of(model: Any) -> Nature:
     if kind == "Booster" and library in {"xgboost", "lightgbm"}:
         return _booster(model, library)
     classes = getattr(model, "classes_", None)
-    if library == "catboost" and classes is not None and not len(classes):
-        classes = None  # a regressor has an empty list of them
+    if classes is not None and not len(classes):
+        classes = None  # CatBoost's regressors have an empty list of them
     if classes is None and not hasattr(model, "predict"):
         raise BuildError(f"a {kind} is no model: it cannot predict", "", "give a fitted model")
     if classes is None:
         return Nature("regression", model_columns(model), ())
-    if isinstance(classes, list) and library != "catboost":
+    if isinstance(classes, list) and not isinstance(classes[0], (str, int, float)):
         raise BuildError("the model answers several labels at once", kind, "build one release per label")
     plain = tuple(np.asarray(classes).tolist())
     if len(plain) < 2:

@@ -188,7 +188,7 @@ def _frame(model: Any, inputs: Sequence[Input], path: Path) -> Frame:
     ordered = [given[name] for name in names] if names else list(inputs)
     matrix = Matrix.of(inputs)
     frame = tuple(matrix.column(c, i) for c in ordered for i in range(c.width))
-    expected = getattr(model, "n_features_in_", len(frame))
+    expected = getattr(model, "n_features_in_", 0) or len(frame)  # CatBoost forgets it in its file
     if len(frame) != expected:
         raise path.refuse(
             model, f"the model takes {expected} columns, {len(frame)} are given", "give one input per column"

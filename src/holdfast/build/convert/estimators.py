@@ -173,7 +173,9 @@ def support_vectors(graph: Graph, frame: Frame, model: Any, path: Path) -> Answe
         return Answer(prediction=affine(graph, kernel, dual, model.intercept_))
     labels = class_labels(model)
     if np.size(model._probA):  # noqa: SLF001 - public twin warns
-        raise path.refuse(model, "libsvm's own probabilities (probability=True)", "use CalibratedClassifierCV(SVC(), ensemble=False)")
+        raise path.refuse(
+            model, "libsvm's own probabilities (probability=True)", "use CalibratedClassifierCV(SVC(), ensemble=False)"
+        )
     if len(labels) == 2:
         return Answer(decision=affine(graph, kernel, dual, model.intercept_), classes=labels)
     ends = np.cumsum([0, *model.n_support_])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from holdfast.build.pipeline import Parts
     from holdfast.build.reproduce import Project
     from holdfast.core.alarm import Alarm
-    from holdfast.core.ports import Database, DataVersions, ModelRegistry, Runtime, Tables
+    from holdfast.core.ports import Database, DataVersions, Environments, ModelRegistry, Runtime, Tables
     from holdfast.release.bundle import Release
     from holdfast.release.keys import Keys
     from holdfast.retrain import Parts as RetrainParts
@@ -72,9 +72,24 @@ class Workspace:
     def runtime(self) -> Runtime:
         """Inference sessions."""
         from holdfast.backends.onnx import OnnxRuntime
+        from holdfast.backends.runtimes import Runtimes
 
         serve = self.settings.serve
-        return OnnxRuntime(serve.model_threads or max(config.processors() // max(serve.workers, 1), 1))
+        threads = serve.model_threads or max(config.processors() // max(serve.workers, 1), 1)
+        return Runtimes(OnnxRuntime(threads), lambda: self._python_runtime)
+
+    @cached_property
+    def _python_runtime(self) -> Runtime:
+        from holdfast.backends.python.runtime import PythonRuntime
+
+        return PythonRuntime(self.environments, self.settings.python)
+
+    @cached_property
+    def environments(self) -> Environments:
+        """Locked environments of Python releases."""
+        from holdfast.backends.python.venvs import UvEnvironments
+
+        return UvEnvironments(self.home / "environments")
 
     @cached_property
     def registry(self) -> ModelRegistry:
@@ -95,6 +110,7 @@ class Workspace:
             self.releases,
             signer(self.keys),
             allow_dirty=self.settings.build.dirty == "allow",
+            environments=self.environments,
         )
 
     @property

@@ -237,6 +237,9 @@ def test_what_a_pickle_does_it_does_without_our_secrets(parts, tmp_path, monkeyp
     assert not seen.exists()
     with pytest.raises(HoldfastError):
         build(parts, path, reference(X, y), marks=Marks(label="y"), name="evil", trust_pickle=True)
+    assert not seen.exists()  # the sandbox: it can write nothing
+    with pytest.raises(HoldfastError):
+        build(parts, path, reference(X, y), marks=Marks(label="y"), name="evil", trust_pickle=True, sandbox=False)
     pid, environment, folder = json.loads(seen.read_text())
     assert pid != os.getpid()
     assert "canary" not in json.dumps(environment)

@@ -35,6 +35,8 @@ NOW = 1_767_225_600_000_000
 class Lengths:
     """A model that counts: the simplest thing that `ports.Session` may be."""
 
+    apart = False
+
     def direct(self, names):
         return None
 

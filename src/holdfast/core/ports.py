@@ -15,7 +15,7 @@ from holdfast.core.release import ModelSource
 from holdfast.core.window import Stream, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     import numpy as np
@@ -312,6 +312,11 @@ class OpenedSession(Session, Protocol):
     @property
     def classes(self) -> tuple[Any, ...]:
         """That the model itself knows; empty if it does not."""
+        ...
+
+    @property
+    def close(self) -> Callable[[], object]:
+        """Ends what it holds; it answers no more."""
         ...
 
 

@@ -140,8 +140,11 @@ class App:
             told = tell(asked, plan, self._state, self._control, draining=self.draining)
             return packed(told, request.headers.get("accept-encoding", ""))
         size, began = len(request.body), time.perf_counter()
+        if asked.verb in _CODECS and plan.apart(asked.name):
+            self._leave(self._lane.own(asked.name), asked, request, grant, plan, later)
+            return None
         if self._pace.slow(asked, size):
-            self._leave(asked, request, grant, plan, later)
+            self._leave(self._lane, asked, request, grant, plan, later)
             return None
         reply = self._work(asked, request, grant, plan, began)
         self._learn(asked, size, reply, time.perf_counter() - began)
@@ -217,7 +220,13 @@ class App:
             self._pace.measured(asked, size, seconds)
 
     def _leave(
-        self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, later: Callable[[Reply], None]
+        self,
+        lane: Lane,
+        asked: Action,
+        request: Request,
+        grant: Grant,
+        plan: dataplane.LoadedPlan,
+        later: Callable[[Reply], None],
     ) -> None:
         arrived = time.perf_counter()
 
@@ -233,7 +242,7 @@ class App:
             self._learn(asked, len(request.body), reply, seconds)
             later(reply)
 
-        self._lane.submit((asked, len(request.body).bit_length()), work, back, grant)
+        lane.submit((asked, len(request.body).bit_length()), work, back, grant)
 
     def _work(self, asked: Action, request: Request, grant: Grant, plan: dataplane.LoadedPlan, arrived: float) -> Reply:
         """What takes time; runs in the loop or in a thread."""

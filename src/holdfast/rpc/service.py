@@ -161,8 +161,10 @@ class Service:
             headers = _headers(context)
             grant = self._admission.admit(headers, name, "infer")
             asked = _Asked(request, headers, grant, await self._warm(name), len(body))
-            if self._pace.slow(asked.kind, asked.size):
-                answer, logged = await self._away(asked)
+            if asked.plan.apart(name):
+                answer, logged = await self._away(asked, self._lane.own(name))
+            elif self._pace.slow(asked.kind, asked.size):
+                answer, logged = await self._away(asked, self._lane)
             else:
                 answer, logged = self._here(asked)
         except Exception as bad:  # noqa: BLE001 - one call must not end the others
@@ -182,7 +184,7 @@ class Service:
         done = self._work(asked)
         return self._back(asked, done, time.perf_counter() - began)
 
-    async def _away(self, asked: _Asked) -> tuple[dataplane.Answer, Logged | None]:
+    async def _away(self, asked: _Asked, lane: Lane) -> tuple[dataplane.Answer, Logged | None]:
         """In a thread. Its frame is logged even if the caller has gone by then."""
         waiting: asyncio.Future[tuple[dataplane.Answer, Logged | None] | Exception]
         waiting = asyncio.get_running_loop().create_future()
@@ -199,7 +201,7 @@ class Service:
             if not waiting.done():
                 waiting.set_result(found)
 
-        self._lane.submit((asked.kind, asked.size.bit_length()), work, back, asked.grant)
+        lane.submit((asked.kind, asked.size.bit_length()), work, back, asked.grant)
         found = await waiting
         if isinstance(found, Exception):
             raise found

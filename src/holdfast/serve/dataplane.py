@@ -171,7 +171,7 @@ def metadata(name: str, version: str | None, plan: LoadedPlan) -> dict[str, Any]
     return {
         "name": name,
         "versions": [route.release.digest for route in deployment.routes],
-        "platform": "onnx",
+        "platform": "python" if chosen.release.apart else "onnx",
         "inputs": [{"name": f.name, "datatype": f.datatype, "shape": [-1]} for f in contract.fields],
         "outputs": answers,
     }

@@ -71,6 +71,17 @@ class Lane:
         self._busy = 0
         self._aside = ThreadPoolExecutor(1, "aside")
         self._closing = threading.Event()
+        self._own: dict[str, Lane] = {}
+
+    def own(self, name: str) -> Lane:
+        """A lane for one deployment whose model answers from another process: should it hang, nobody else waits.
+
+        That process answers one request after the other, so one thread asks it.
+        """
+        found = self._own.get(name)
+        if found is None:
+            found = self._own[name] = Lane(self._limit)
+        return found
 
     def wait(self) -> float:
         """Seconds that the next request would wait."""
@@ -118,10 +129,16 @@ class Lane:
     def forget(self) -> None:
         """Other releases answer now."""
         self._took.clear()
+        for name in [name for name, lane in self._own.items() if not lane.out]:
+            self._own.pop(name).close()
+        for lane in self._own.values():
+            lane.forget()
 
     def close(self) -> None:
         """Wait for the threads."""
         self._closing.set()
+        for lane in self._own.values():
+            lane.close()
         self._threads.shutdown()
         self._aside.shutdown(cancel_futures=True)
 

@@ -177,6 +177,11 @@ class ShelvedPlan(LoadedPlan):
             self.deployment(name)
         return tuple((route.release, route.track) for route in self.shelved.plan.deployments[name])
 
+    def apart(self, name: str) -> bool:
+        """Of the models that are open."""
+        found = self.shelved.ready(name) if name in self.shelved else None
+        return found is not None and any(route.release.apart for route in found.routes)
+
     def cold(self, name: str) -> bool:
         """Unknown names are not: they are refused at once."""
         return name in self.shelved and self.shelved.ready(name) is None

@@ -7,6 +7,7 @@ they logged last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -144,8 +145,11 @@ class _Child:
         return self.process is not None and self._report(self.process.pid).exists()
 
     def close(self) -> None:
-        """Let the process know, if it lives, that nobody waits for it."""
+        """Let the process know, if it lives, that nobody waits for it; what it started ends with it."""
         if self.process is not None and self.process.stdin is not None:
+            if self.process.poll() is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
             self.process.stdin.close()
             assert self._said is not None
             self._said.last()  # is passed on before anything else is said

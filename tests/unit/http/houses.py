@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import msgspec
@@ -32,10 +33,13 @@ class Bundle(NamedTuple):
     contract: Contract = CONTRACT
     model: Path = Path()
     path: Path = Path()
+    manifest: SimpleNamespace = SimpleNamespace(variant={})
 
 
 class Sum:
     """A model that needs no file, and the runtime that opens it. It waits for `gate`, and says when it is being asked."""
+
+    apart = False
 
     def __init__(self) -> None:
         self.gate = threading.Event()

@@ -7,11 +7,16 @@ their own formats, everything else by skops, whose archive is put into one canon
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
+import importlib.metadata
 import io
 import json
+import pickletools
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +44,7 @@ DISTRIBUTIONS: Final = {
 EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 """The oldest time that a ZIP archive can hold."""
 PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib"})
+INSTALLED: Final = {"site-packages", "dist-packages"}
 
 
 def store(model: Any, folder: Path) -> Path:
@@ -62,6 +68,8 @@ def store(model: Any, folder: Path) -> Path:
     elif library == "catboost":
         path = folder / "model.cbm"
         _store_catboost(model, path)
+    elif callable(model) and not hasattr(model, "predict"):
+        return _store_callable(model, folder)
     else:
         path = folder / "model.skops"
         content, libraries = _skops(model)
@@ -73,6 +81,56 @@ def store(model: Any, folder: Path) -> Path:
     ]
     (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in sorted(pinned)), encoding="utf-8")
     return path
+
+
+def _store_callable(model: Any, folder: Path) -> Path:
+    """A Python function as cloudpickle writes it, and the distributions that it names: it is opened only in a sandbox."""
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+    except ImportError:
+        raise MissingExtra("build", "registering a Python function") from None
+    try:
+        with _by_value(model, cloudpickle):
+            content = cloudpickle.dumps(model)
+    except Exception as bad:  # noqa: BLE001 - a user's object may fail in any way
+        raise RegistryError(
+            f"this {type(model).__name__} cannot be stored: {bad}",
+            "",
+            "let it hold no open files, locks or connections",
+        ) from None
+    path = folder / "model.cloudpickle"
+    path.write_bytes(content)
+    named = {
+        text.partition(".")[0]
+        for _, text, _ in pickletools.genops(content)
+        if isinstance(text, str) and text.partition(".")[0] in sys.modules
+    }
+    pinned = {
+        f"{distribution}=={importlib.metadata.version(distribution)}"
+        for module, distributions in importlib.metadata.packages_distributions().items()
+        if module in named
+        for distribution in distributions
+    }
+    (folder / REQUIREMENTS).write_text("".join(f"{line}\n" for line in sorted(pinned)), encoding="utf-8")
+    version = ".".join(map(str, sys.version_info[:3]))
+    (folder / "python_env.yaml").write_text(f"python: {version}\n", encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def _by_value(model: Any, cloudpickle: Any) -> Iterator[None]:
+    """The user's own module goes along: nobody else can install it."""
+    module = sys.modules.get(getattr(model, "__module__", None) or type(model).__module__)
+    file = getattr(module, "__file__", None) or ""
+    own = module is not None and module.__name__ != "__main__" and file and not INSTALLED & set(Path(file).parts)
+    if not own or Path(file).is_relative_to(Path(json.__file__).parents[1]):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 def _store_catboost(model: Any, path: Path) -> None:
@@ -112,6 +170,8 @@ def _flavours(path: Path) -> tuple[dict[str, Any], str]:
         return {"pytorch": {"model_data": "."}}, "mlflow.pytorch"
     if suffix == ".cbm":
         return {"catboost": {"data": name, "model_type": "CatBoost", "save_format": "cbm"}}, "mlflow.catboost"
+    if suffix == ".cloudpickle":
+        return {"holdfast": {"callable": name}}, ""
     if suffix in PICKLES:
         return {"sklearn": {"pickled_model": name, "serialization_format": "pickle"}}, "mlflow.sklearn"
     raise RegistryError(

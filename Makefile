@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench bench-serve torture soak seeds quiet fuzz docs docs-reference docs-matrix system-deps
+.PHONY: help dev check test demo bench bench-serve bench-variants torture soak seeds quiet fuzz docs docs-reference docs-matrix system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -46,6 +46,9 @@ bench: $(STAMP)/dev  ## speed and memory of the serving path
 
 bench-serve: $(STAMP)/dev  ## the same beside its peers, each in its own environment (.bench/); half an hour
 	$(BIN)/python -m bench.serve $(BENCH)
+
+bench-variants: $(STAMP)/dev  ## what optimising a network buys, on MNIST (HOLDFAST_TEST_DATA); some minutes
+	$(BIN)/python -m bench.variants $(HOLDFAST_TEST_DATA) --write docs/explanation/optimising.md
 
 torture: $(STAMP)/dev  ## kills, swaps, floods and faults by the thousand against real servers (half an hour and more)
 	$(BIN)/python -m bench.torture

@@ -103,8 +103,8 @@ def _draw(report: Report, plot: Path) -> None:
         )
         for one in report.variants
     ]
-    style = stylesheet().replace(".hf,", ":root, .hf,", 1).replace(".hf {", ":root, .hf {", 1)
-    image = picture("variants", "Variants: time against quality", drawn, element("style", {}, Html(style)))
+    style = element("style", {}, Html(stylesheet()))
+    image = picture("variants", "Variants: time against quality", drawn, style)
     plot.write_text(image + "\n", encoding="utf-8")
 
 

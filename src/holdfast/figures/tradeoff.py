@@ -1,7 +1,7 @@
 """Variants of a model as a picture: time to the right, quality lost upwards, size as the area of the point.
 
-What stands lower and further to the left is better; the line joins those that no other beats in all. Time is on a logarithmic
-scale, because variants differ by factors. The bar through a point is its 95 % interval.
+What stands lower and further to the left is better; coloured are those that no other beats in size, time, cost and quality at
+once. Time is on a logarithmic scale, because variants differ by factors. The bar through a point is its 95 % interval.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = ["Candidate", "tradeoff"]
 WIDTH, HEIGHT = 720.0, 330.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 110.0, 26.0, 44.0
 LARGEST = 11.0
+LETTER, LINE = 6.4, 13.0
 
 
 class Candidate(NamedTuple):
@@ -72,11 +73,8 @@ def picture(name: str, title: str, candidates: Sequence[Candidate], *children: s
         parts.append(label(x(tick), floor + 16, f"{tick:g}", "middle"))
     parts.append(label(LEFT, TOP - 12, "quality lost, with its interval; area: size of the file"))
     parts.append(label(WIDTH - RIGHT, HEIGHT - 8, "p99, milliseconds", "end"))
-    front = sorted((one for one in candidates if one.front), key=lambda one: one.p99_ms)
-    if len(front) > 1:
-        path = " ".join(f"{x(one.p99_ms):.1f},{y(one.loss):.1f}" for one in front)
-        parts.append(element("polyline", {"class": "hf-delay", "fill": "none", "points": path}))
-    for one in candidates:
+    taken: list[tuple[float, float, float]] = []
+    for one in sorted(candidates, key=lambda one: one.p99_ms):
         at, up = x(one.p99_ms), y(one.loss)
         if math.isfinite(one.low) and math.isfinite(one.high):
             bar = {"class": "hf-interval", "x1": at, "x2": at, "y1": y(one.low), "y2": y(one.high)}
@@ -84,10 +82,26 @@ def picture(name: str, title: str, candidates: Sequence[Candidate], *children: s
         radius = max(LARGEST * math.sqrt(one.mb / heaviest), 2.5)
         kind = "hf-dot" if one.front else "hf-bars"
         parts.append(element("circle", {"class": kind, "cx": at, "cy": up, "r": round(radius, 1)}))
-        parts.append(label(at + radius + 3, up - 4, one.name + (" (chosen)" if one.chosen else "")))
+        text = one.name + (" (chosen)" if one.chosen else "")
+        left_edge = at + radius + 3
+        place = _free(taken, left_edge, left_edge + LETTER * len(text), up)
+        parts.append(label(left_edge, place + 4, text, class_="hf-head" if one.chosen else "hf-text"))
     best = next((one.name for one in candidates if one.chosen), "none")
     about = f"{len(candidates)} variants, {sum(one.front for one in candidates)} that no other beats; chosen: {best}."
     return svg(name, title, about, WIDTH, HEIGHT, *parts, class_="hf-tradeoff")
+
+
+def _free(taken: list[tuple[float, float, float]], left: float, right: float, wanted: float) -> float:
+    """The height nearest to `wanted` at which a label covers no other; it is taken then."""
+    steps = [sign * LINE * number for number in range(8) for sign in (-1, 1)]
+    clear = (
+        wanted + step
+        for step in steps
+        if all(right < a or left > b or abs(wanted + step - at) >= LINE for a, b, at in taken)
+    )
+    found = next(clear, wanted)
+    taken.append((left, right, found))
+    return found
 
 
 def _ticks(left: float, right: float) -> list[float]:

@@ -10,7 +10,20 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from holdfast.figures import Bin, LineTrack, Marker, Point, Span, SpanTrack, histogram, sparkline, stylesheet, timeline
+from holdfast.figures import (
+    Bin,
+    Candidate,
+    LineTrack,
+    Marker,
+    Point,
+    Span,
+    SpanTrack,
+    histogram,
+    sparkline,
+    stylesheet,
+    timeline,
+    tradeoff,
+)
 from holdfast.figures.markup import Html, element, join
 from holdfast.figures.scales import linear_ticks, number, percent, time_ticks
 
@@ -173,3 +186,18 @@ def test_numbers_are_short(value, text):
 )
 def test_shares_are_per_cent(share, text):
     assert percent(share) == text
+
+
+def test_variants_as_a_picture_name_the_chosen_one_and_cover_no_label():
+    drawn = [
+        Candidate("plain", 1.0, 0.0, 0.0, 0.0, 0.8),
+        Candidate("int8", 1.02, 0.0001, -0.002, 0.002, 0.2, front=True, chosen=True),
+        Candidate("pruned-50", 0.2, 0.03, float("nan"), float("nan"), 0.1, front=True),
+    ]
+    page = tradeoff("variants", "Variants", "Lower and further left is better.", drawn)
+    assert "3 variants, 2 that no other beats; chosen: int8." in page
+    assert page.count("<circle") == 3
+    heights = dict(re.findall(r'<text[^>]* y="([\d.]+)"[^>]*>(plain|int8 \(chosen\))<', page))
+    one, other = map(float, heights)
+    assert abs(one - other) >= 13
+    assert page.count("hf-interval") == 2

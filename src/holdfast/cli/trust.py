@@ -36,8 +36,9 @@ def list_(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001
     workspace = open_from(ctx)
     keys = workspace.trusted
     own, now = own_key(workspace.keys).id, keys.now()
+    every = sorted(keys.values(), key=lambda key: (key.id != own, key.added))
     if as_json:
-        show({"signatures": keys.signatures, "keys": [_told(key, now, own) for key in keys.values()]})
+        show({"signatures": keys.signatures, "keys": [_told(key, now, own) for key in every]})
         return
     rows = [
         (
@@ -49,7 +50,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:  # noqa: FBT001
             when(key.expires),
             key.reason or "-",
         )
-        for key in keys.values()
+        for key in every
     ]
     table(("id", "name", "", "may sign", "of releases", "expires (UTC)", "revoked for"), rows)
     if keys.signatures > 1:

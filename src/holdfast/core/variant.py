@@ -23,9 +23,10 @@ STEPS: Final = {
     "int8": "products and convolutions in 8 bits, scaled by the reference rows",
     "pruned-N": "the N % of channels and neurons left out that matter least to the reference rows",
     "trees-N": "the first N % of an ensemble's trees",
+    "leaves-N": "the N % of an ensemble's leaves joined whose difference matters least to the reference rows",
 }
 """What can be done to a model, and what it means; N is a whole number."""
-_STEP: Final = re.compile(r"graph|float16|int8(-dynamic)?|(pruned|trees)-[1-9]\d?")
+_STEP: Final = re.compile(r"graph|float16|int8(-dynamic)?|(leaves|pruned|trees)-[1-9]\d?")
 _TEXT: Final = re.compile(r"(?P<steps>[a-z0-9+-]+)(@(?P<threads>[1-9]\d?))?(/(?P<provider>\w+))?")
 
 

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 
 from holdfast.build.adopt import adopt
 from holdfast.build.answers import open_session
@@ -121,6 +126,31 @@ def test_a_forest_keeps_its_first_trees(kind):
     assert len(made) < 0.7 * len(content)
 
 
+@pytest.mark.parametrize("kind", [GradientBoostingClassifier, RandomForestClassifier, HistGradientBoostingClassifier])
+def test_leaves_that_hardly_matter_are_joined(kind):
+    seen = X.copy()
+    if kind is HistGradientBoostingClassifier:
+        seen[::7, 1] = np.nan
+        seen[:, 4] = np.arange(600) % 5
+    extra = {"categorical_features": [4]} if kind is HistGradientBoostingClassifier else {"n_estimators": 15}
+    model = kind(random_state=0, **extra).fit(seen, Y)
+    columns = [Input(f"x{i}", "FP64", nullable=True) for i in range(5)]
+    content = convert(model, columns, "multiclass").onnx
+    made = {name: apply(content, Recipe.read(name), {"numbers": seen}) for name in ("leaves-25", "leaves-75")}
+    off = {name: np.abs(answers(one, seen) - answers(content, seen)).mean() for name, one in made.items()}
+    assert len(made["leaves-75"]) < len(made["leaves-25"]) < len(content)
+    assert off["leaves-25"] < 0.03
+    assert off["leaves-25"] <= off["leaves-75"] < 0.3
+
+
+def test_leaves_that_no_row_sees_go_first():
+    model = GradientBoostingClassifier(n_estimators=5, max_depth=4, random_state=0).fit(X, Y)
+    content = convert(model, [Input(f"x{i}", "FP64") for i in range(5)], "multiclass").onnx
+    some = X[:3]
+    made = apply(content, Recipe.read("leaves-50"), {"numbers": some})
+    np.testing.assert_allclose(answers(made, some), answers(content, some), atol=1e-12)
+
+
 def test_what_has_no_weights_is_told_so(net):
     forest = RandomForestRegressor(n_estimators=2, max_depth=2, random_state=0).fit(X, Y)
     content = convert(forest, [Input(f"x{i}", "FP64") for i in range(5)], "regression").onnx
@@ -129,6 +159,8 @@ def test_what_has_no_weights_is_told_so(net):
             apply(content, Recipe.read(name), CALIBRATION)
     with pytest.raises(Unconvertible, match="nothing to do"):
         apply(net, Recipe.read("trees-50"), CALIBRATION)
+    with pytest.raises(Unconvertible, match="nothing to do"):
+        apply(net, Recipe.read("leaves-50"), CALIBRATION)
 
 
 # ---------------------------------------------------------------------------------------------- judging

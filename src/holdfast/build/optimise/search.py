@@ -43,6 +43,10 @@ STEPS: Final = (
     ("trees-75",),
     ("trees-50",),
     ("trees-25",),
+    ("leaves-25",),
+    ("leaves-50",),
+    ("leaves-75",),
+    ("trees-50", "leaves-50"),
 )
 """The plainest first."""
 THREADS: Final = (2, 4, 8, 16)

@@ -8,13 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.build.convert import check_onnx
 from holdfast.build.convert.graph import onnx
+from holdfast.build.optimise.leaves import fewer_leaves
 from holdfast.build.optimise.prune import pruned
 from holdfast.build.optimise.rows import Feeds
 from holdfast.build.optimise.trees import fewer_trees
@@ -179,6 +179,5 @@ _PLAIN: Final[Mapping[str, Callable[[bytes, Feeds | None], bytes]]] = {
 _SHARED: Final[Mapping[str, Callable[[bytes, float, Feeds | None], bytes]]] = {
     "pruned": pruned,
     "trees": fewer_trees,
+    "leaves": fewer_leaves,
 }
-
-Values = NDArray[Any]

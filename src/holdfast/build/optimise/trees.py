@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from holdfast.build.optimise.rows import Feeds
 
-__all__ = ["fewer_trees"]
+__all__ = ["MEMBER", "arrays_of", "bounds", "fewer_trees", "keep_nodes", "write_arrays"]
 
 NODES: Final = (
     "nodes_featureids",
@@ -43,12 +43,12 @@ def fewer_trees(content: bytes, share: float, _: Feeds | None) -> bytes:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     changed = False
     for node in found:
-        arrays = _arrays(node)
+        arrays = arrays_of(node)
         keep = _kept(arrays, share)
         if keep.all():
             continue
         changed = True
-        _write(node, _only(arrays, keep))
+        write_arrays(node, _only(arrays, keep))
         for user in model.graph.node:
             if user.op_type == "Div" and user.input[0] == node.output[0] and user.input[1] in constants:
                 divisor = lib.numpy_helper.to_array(constants[user.input[1]]) * keep.sum() / len(keep)
@@ -65,7 +65,8 @@ def fewer_trees(content: bytes, share: float, _: Feeds | None) -> bytes:
     return result
 
 
-def _arrays(node: Any) -> dict[str, NDArray[Any]]:
+def arrays_of(node: Any) -> dict[str, NDArray[Any]]:
+    """The ensemble's attributes, by their names in ONNX."""
     return {
         a.name: onnx().numpy_helper.to_array(a.t) if a.HasField("t") else np.array(a.ints, dtype=np.int64)
         for a in node.attribute
@@ -83,14 +84,14 @@ def _kept(arrays: dict[str, NDArray[Any]], share: float) -> NDArray[np.bool_]:
     return keep
 
 
-def _bounds(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+def bounds(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Where each tree's nodes begin, and the end."""
     return np.append(arrays["tree_roots"], len(arrays["nodes_featureids"]))
 
 
 def _leaf_counts(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
     """Leaves of each tree: one more than it has nodes."""
-    return np.diff(_bounds(arrays)) + 1
+    return np.diff(bounds(arrays)) + 1
 
 
 def _first_leaves(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
@@ -100,7 +101,7 @@ def _first_leaves(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
 
 def _only(arrays: dict[str, NDArray[Any]], keep: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
     """The arrays of the kept trees, renumbered."""
-    sizes, counts = np.diff(_bounds(arrays)), _leaf_counts(arrays)
+    sizes, counts = np.diff(bounds(arrays)), _leaf_counts(arrays)
     node, leaf = np.repeat(keep, sizes), np.repeat(keep, counts)
     node_number, leaf_number = np.cumsum(node) - 1, np.cumsum(leaf) - 1
     result = dict(arrays)
@@ -108,23 +109,29 @@ def _only(arrays: dict[str, NDArray[Any]], keep: NDArray[np.bool_]) -> dict[str,
         is_leaf, ids = arrays[f"nodes_{side}leafs"].astype(bool), arrays[f"nodes_{side}nodeids"]
         moved = np.where(is_leaf, leaf_number[np.where(is_leaf, ids, 0)], node_number[np.where(is_leaf, 0, ids)])
         result[f"nodes_{side}nodeids"] = moved
-    if "membership_values" in arrays:
-        # One stretch of members, ended by NaN, for each node that has them, in the order of the nodes.
-        values = arrays["membership_values"]
-        stretch = np.cumsum(np.isnan(values)) - np.isnan(values)
-        result["membership_values"] = values[node[np.flatnonzero(arrays["nodes_modes"] == MEMBER)][stretch]]
-        if not len(result["membership_values"]):
-            del result["membership_values"]
-    for name in NODES:
-        if name in result:
-            result[name] = result[name][node]
+    keep_nodes(result, node)
     for name in LEAVES:
         result[name] = result[name][leaf]
     result["tree_roots"] = node_number[arrays["tree_roots"][keep]]
     return result
 
 
-def _write(node: Any, arrays: dict[str, NDArray[Any]]) -> None:
+def keep_nodes(arrays: dict[str, NDArray[Any]], node: NDArray[np.bool_]) -> None:
+    """Leave the other nodes out of what is said node by node."""
+    if "membership_values" in arrays:
+        # One stretch of members, ended by NaN, for each node that has them, in the order of the nodes.
+        values = arrays["membership_values"]
+        stretch = np.cumsum(np.isnan(values)) - np.isnan(values)
+        arrays["membership_values"] = values[node[np.flatnonzero(arrays["nodes_modes"] == MEMBER)][stretch]]
+        if not len(arrays["membership_values"]):
+            del arrays["membership_values"]
+    for name in NODES:
+        if name in arrays:
+            arrays[name] = arrays[name][node]
+
+
+def write_arrays(node: Any, arrays: dict[str, NDArray[Any]]) -> None:
+    """The inverse of `arrays_of`."""
     for attribute in list(node.attribute):
         if attribute.HasField("t"):
             if attribute.name not in arrays:

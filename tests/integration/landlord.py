@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.integration.project import CALM, Project
@@ -49,11 +50,11 @@ class Landlord(Project):
 
     def tool(self, *command: object) -> str:
         """Run git, dvc or python as the user would."""
-        known = {"dvc": str(self._dvc), "python": "python"}
         words = [str(word) for word in command]
-        path = f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"  # type: ignore[attr-defined]
+        program = str(self._dvc) if words[0] == "dvc" else words[0]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
-            [known.get(words[0], words[0]), *words[1:]],
+            [program, *words[1:]],
             cwd=self.folder,
             env=os.environ
             | CALM
@@ -94,9 +95,9 @@ class Landlord(Project):
         self.tool("dvc", "push", "-q")
         return self.commit(f"rents of vintage {seed}")
 
-    def clone(self, folder: Path) -> "Landlord":
-        """Another checkout, with the data pulled from the remote."""
+    def clone(self, folder: Path, *wanted: str) -> "Landlord":
+        """Another checkout, with the wanted files pulled from the remote."""
         self.tool("git", "clone", "-q", self.folder, folder)
         other = Landlord(folder, self._dvc)
-        other.tool("dvc", "pull", "-q")
+        other.tool("dvc", "pull", "-q", *wanted)
         return other

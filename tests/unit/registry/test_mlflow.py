@@ -114,3 +114,27 @@ def test_a_server_that_is_away_is_an_error_of_ours(tmp_path, monkeypatch):
     away = MlflowRegistry("http://127.0.0.1:9", tmp_path)
     with pytest.raises(RegistryError, match="does not answer"):
         away.list()
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_run_tells_its_commit_and_its_data(registry, tmp_path):
+    import mlflow
+    import mlflow.sklearn
+    import pandas as pd
+
+    mlflow.set_tracking_uri(registry._uri)
+    try:
+        with mlflow.start_run(tags={"mlflow.source.git.commit": "c0ffee"}) as run:
+            rows = pd.DataFrame({"x": [1.0, 2.0]})
+            mlflow.log_input(mlflow.data.from_pandas(rows, source="rows.csv", name="rows"), context="training")
+            mlflow.sklearn.log_model(model(2), name="line", registered_model_name="traced", pip_requirements=[])
+    finally:
+        mlflow.set_tracking_uri(None)
+    fetched = registry.fetch("models:/traced/1", tmp_path / "a")
+    assert fetched.source.run_id == run.info.run_id
+    assert fetched.run["commit"] == "c0ffee"
+    assert [(d["name"], d["context"], len(d["digest"])) for d in fetched.run["datasets"]] == [("rows", "training", 8)]
+    assert registry.fetch(f"runs:/{run.info.run_id}/line", tmp_path / "b").run == fetched.run
+    registry._client.delete_run(run.info.run_id)
+    assert registry.fetch("models:/traced/1", tmp_path / "c").source == fetched.source
+    assert registry.fetch(registry.register_object(model(7), "untraced"), tmp_path / "d").run == {}

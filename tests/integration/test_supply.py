@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.integration.project import Project
@@ -67,6 +67,12 @@ def test_there_and_back_by_a_trusted_key_only(project, other, release):
     assert "may not say" in other.refused("import", "town.tar.gz", code=1)["what"]
     trust(project, other, "--expires", "2020-01-01")
     assert other.refused("import", "town.tar.gz", code=1)["code"] == "HF603"
+    soon = (datetime.now(UTC) + timedelta(days=9)).isoformat()
+    trust(project, other, "--expires", soon)
+    code, out, _ = other.call("doctor", "--json")
+    (check,) = (one for one in json.loads(out)["checks"] if one["check"] == "trusted key town")
+    assert (code, check["state"]) == (1, "bad")
+    assert soon[:10] in check["what"]
     trust(project, other, "--expires", LATER)
     assert other.run("import", "town.tar.gz") == {"release": release, "name": "town"}
     other.run("deploy", release, "--as", "town")

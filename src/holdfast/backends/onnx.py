@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
+onnxruntime.disable_telemetry_events()  # for builds that have them (Windows) and were imported by others before
+
 __all__ = ["OnnxRuntime", "OnnxSession"]
 
 _DTYPES: Final[dict[str, Any]] = {

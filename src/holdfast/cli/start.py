@@ -10,12 +10,16 @@ from typing import Any
 
 import click
 
-from holdfast.cli.terminal import as_json, note, show, table
+from holdfast.cli.terminal import as_json, note, show, table, when
+from holdfast.core.names import short
 from holdfast.errors import HoldfastError
 from holdfast.status.sources import server
 from holdfast.workspace import Workspace, create_workspace, find_workspace, open_workspace
 
 __all__ = ["demo", "doctor", "init"]
+
+NOTICE_US = 30 * 86_400_000_000
+"""So long before a trusted key ends it is told."""
 
 
 @click.command()
@@ -91,9 +95,22 @@ def _checks(named: str | None) -> list[dict[str, Any]]:
         key = workspace.keys / "signing.pem"
         safe = not key.exists() or key.stat().st_mode & 0o077 == 0
         found.append(_check("signing key", safe, "readable by you only", f"chmod 600 {key}"))
+        found += _trusted(workspace)
         found += _ports(workspace)
     except HoldfastError as bad:
         found.append(_check("workspace", good=False, what="", otherwise=str(bad)))
+    return found
+
+
+def _trusted(workspace: Workspace) -> list[dict[str, Any]]:
+    """The keys that count today, and whether they will in a month."""
+    keys, found = workspace.trusted, []
+    for key in keys.values():
+        if key.standing(keys.now()) == "good":
+            ends = "no end" if key.expires is None else f"until {when(key.expires)} UTC"
+            otherwise = f"ends {when(key.expires)} UTC: holdfast trust rotate where it is from, then add the new one"
+            good = key.standing(keys.now() + NOTICE_US) == "good"
+            found.append(_check(f"trusted key {key.name or short(key.id)}", good, ends, otherwise))
     return found
 
 

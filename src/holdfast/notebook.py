@@ -8,7 +8,7 @@ has no script, so that a saved notebook shows the same anywhere.
 from __future__ import annotations
 
 from functools import singledispatch
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.core.alarm import Alarm
 from holdfast.core.names import short
@@ -43,6 +43,9 @@ def build_release(
     purpose: str = "",
     objectives: Mapping[str, Any] | None = None,
     variant: str = "",
+    runtime: Literal["onnx", "python"] = "onnx",
+    requirements: Sequence[str] = (),
+    trust_pickle: bool = False,
 ) -> Release:
     """Build a signed release from a fitted model, or a reference such as `models:/name/3`, and rows it was not fitted on.
 
@@ -62,6 +65,9 @@ def build_release(
         objectives: what the released variant must do, such as {"p99_ms": 2, "max_quality_loss": 0.01, "max_mb": 1}: the cheapest
             that does is searched for.
         variant: one variant by its name, such as "int8", instead of a search.
+        runtime: "python": the model itself, in a process of its own, although it could become ONNX; a function always is.
+        requirements: of a Python release, such as ["scikit-learn==1.9.1"]; default: those recorded with the model.
+        trust_pickle: that a registered pickle may be opened, in the sandbox; a model that is handed over needs no word.
     """
     from holdfast.build.python import build_release as build
     from holdfast.workspace import open_workspace
@@ -83,6 +89,9 @@ def build_release(
         purpose=purpose,
         objectives=objectives,
         variant=variant,
+        runtime=runtime,
+        requirements=requirements,
+        trust_pickle=trust_pickle,
     )
 
 

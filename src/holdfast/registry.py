@@ -70,7 +70,8 @@ def default_name(source: Any) -> str:
         return check_name(source.rstrip("/").rpartition("/")[2])
     if isinstance(source, (str, Path)):
         return check_name(Path(source).name.partition(".")[0])
-    return check_name(type(source).__name__.lower())
+    named = getattr(source, "__name__", "")  # a function has one
+    return check_name(named if named.isidentifier() else type(source).__name__.lower())
 
 
 def snapshot_of_file(path: Path, rows: int) -> Snapshot:

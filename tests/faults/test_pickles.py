@@ -157,5 +157,5 @@ def test_a_good_pickle_says_what_it_brought_in(parts, tmp_path):
         found.path, table_of(X, y, label="rich"), Marks(label="rich"), found.signature, progress=lambda _: None
     )
     (note,) = [one for one in told.notes if "pickle" in one]
-    assert "in a sandbox; it brought in " in note
+    assert "when it was opened, it brought in " in note
     assert "sklearn.pipeline.Pipeline" in note

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -230,3 +232,84 @@ def test_a_model_that_cannot_be_opened_says_why(workspace):
         build_release(workspace.build_parts, Evil(), X, y, name="evil", label="price")
     with pytest.raises(ReleaseError, match="3 dimensions"):
         build_release(workspace.build_parts, lambda rows: np.zeros((len(rows), 2, 2)), X, y, name="cube", label="price")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own
+def test_a_model_of_mlflow_by_its_own_signature(workspace):
+    """The environment has the parts of MLflow that open models, and the columns come in the types of the signature."""
+    import mlflow
+    from mlflow.models import infer_signature
+
+    class Doubled(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input, params=None):
+            if str(model_input["rooms"].dtype) != "int64":
+                raise TypeError
+            return model_input["area"] * 2.0 + model_input["rooms"]
+
+    X, _ = houses()
+    X = X[["area", "rooms"]]
+    y = (X["area"] * 2.0 + X["rooms"]).rename("price")
+    uri = f"sqlite:///{workspace.home / 'mlflow.db'}"
+    assert workspace.registry.list() is not None  # makes the store
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run():
+            mlflow.pyfunc.log_model(
+                name="doubled",
+                python_model=Doubled(),
+                signature=infer_signature(X, y),
+                pip_requirements=[f"mlflow=={mlflow.__version__}"],
+                registered_model_name="doubled",
+            )
+    finally:
+        mlflow.set_tracking_uri(None)
+    with pytest.raises(UntrustedPickle):
+        build_release(workspace.build_parts, "models:/doubled/1", X, y, name="doubled", label="price")
+    made = build_release(
+        workspace.build_parts, "models:/doubled/1", X, y, name="doubled", label="price", trust_pickle=True
+    )
+    assert made.manifest.runtime == "python"
+    assert f"mlflow-skinny=={mlflow.__version__}" in (made.path / "requirements.lock").read_text()
+    assert made.profile.performance["rmse"]["value"] < 1e-9
+
+
+def test_a_fitted_model_as_python_answers_as_it_does_itself(workspace):
+    from sklearn.ensemble import RandomForestClassifier
+
+    X, _ = houses()
+    X = X[["area", "rooms"]]
+    y = (X["area"] > 100).map({True: "dear", False: "cheap"}).rename("label")
+    model = RandomForestClassifier(20, random_state=0).fit(X, y)
+    made = build_release(workspace.build_parts, model, X, y, name="forest", runtime="python")
+    assert made.contract.output.classes == ("cheap", "dear")
+    session = workspace.runtime.load(made.model)
+    rows = {"area": X["area"].to_numpy(), "rooms": X["rooms"].to_numpy().astype(float)}
+    assert np.array_equal(session.run(rows)["probabilities"], model.predict_proba(X))
+
+
+def test_from_the_command_line_and_recorded(workspace, release, tmp_path):
+    model, rows = tmp_path / "given.cloudpickle", tmp_path / "rows.parquet"
+    model.write_bytes((release.path / "model" / "model.cloudpickle").read_bytes())
+    X, y = houses()
+    X.assign(price=y).to_parquet(rows)
+    arguments = [str(model), "--reference", str(rows), "--label", "price", "--name", "given"]
+    more = ["--trust-pickle", "--no-sandbox", "--requirement", "numpy", "--requirement", "pandas"]
+    told = cli(workspace, "build", *arguments, *more)
+    assert told["parity"]["beyond_tolerance"] == 0
+    cli(workspace, "deploy", told["release"], "--as", "given")
+    with workspace.database.begin() as stores:
+        events = [event for event in stores.trail.read() if event.verb == "sandbox off"]
+    assert [event.data["for"] for event in events] == ["build"]
+    assert cli(workspace, "score", str(rows), "--with", "given", "--out", str(tmp_path / "out.parquet"))["rows"] == len(
+        X
+    )
+    again = cli(workspace, "reproduce", told["release"], "--reference", str(rows), "--trust-pickle")
+    assert again["rebuilt"] == told["release"]
+
+
+def cli(workspace, *arguments):
+    command = [sys.executable, "-m", "holdfast", "-w", str(workspace.folder), *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)

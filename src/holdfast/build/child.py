@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,15 +85,14 @@ def translate_in_child(
         raise _error(reply)
     check_onnx(reply.translation.onnx)
     rehearse(reply.translation.onnx)
-    notes = (*reply.translation.notes, brought_in(reply.names, contained=contained))
+    notes = (*reply.translation.notes, brought_in(reply.names))
     return msgspec.structs.replace(reply.translation, notes=notes)
 
 
-def brought_in(names: list[str], *, contained: bool) -> str:
-    """For the card: how a pickle was opened, and what it looked up meanwhile."""
+def brought_in(names: Sequence[str]) -> str:
+    """For the card: what a pickle looked up while it was opened."""
     more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
-    where = "in a sandbox" if contained else "without a sandbox, on the builder's word"
-    return f"the model was a pickle, opened {where}; it brought in {', '.join(names[:TOLD]) or 'nothing'}{more}"
+    return f"the model was given as a pickle; when it was opened, it brought in {', '.join(names[:TOLD]) or 'nothing'}{more}"
 
 
 def memory_mb() -> int:

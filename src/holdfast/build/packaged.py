@@ -31,7 +31,7 @@ from holdfast.errors import BuildError, ParityFailure
 if TYPE_CHECKING:
     from holdfast.core.ports import Environments, FetchedModel, Runtime, Session
 
-__all__ = ["Form", "Package", "package", "python_form"]
+__all__ = ["CONVERTED", "AsPython", "Form", "Package", "package", "python_form"]
 
 Table = dict[str, NDArray[Any]]
 TOLERANCE: Final = 1e-6
@@ -49,6 +49,21 @@ class Form(NamedTuple):
 
     opened: Literal["pyfunc", "pickle", "skops"]
     file: str
+
+
+class AsPython(NamedTuple):
+    """What the user wants of a Python release."""
+
+    wanted: bool = False
+    """Although the model could become ONNX."""
+    requirements: tuple[str, ...] = ()
+    """Instead of those that were recorded with the model."""
+    lock: str = ""
+    """Of an earlier build, instead of today's newest versions."""
+
+
+CONVERTED: Final = AsPython()
+"""What is converted where it can be: the usual."""
 
 
 class Package(NamedTuple):
@@ -83,9 +98,8 @@ def package(
     *,
     runtime: Runtime,
     environments: Environments,
-    requirements: Sequence[str],
+    wishes: AsPython,
     place: Path,
-    contained: bool,
     progress: Callable[[str], None],
 ) -> Package:
     """Lock, open, ask, prove.
@@ -97,9 +111,8 @@ def package(
         marks: what the user says of the columns.
         runtime: opens it where it will be served.
         environments: locks its libraries.
-        requirements: the user's, instead of those recorded with the model.
+        wishes: requirements or a lock of the user's own.
         place: an empty folder.
-        contained: whether its process is in the sandbox, for the card.
         progress: told each step.
     """
     if table is None:
@@ -110,7 +123,7 @@ def package(
         )
     progress("load")
     python = _python(model.path)
-    lock = environments.lock(_wanted(model, form, requirements), python)
+    lock = wishes.lock or environments.lock(_wanted(model, form, wishes.requirements), python)
     shutil.copytree(model.path, place / PYTHON_MODEL)
     (place / REQUIREMENTS).write_text(lock, encoding="utf-8")
     draft = _draft(model, table, marks)
@@ -131,7 +144,7 @@ def package(
         parity = _prove(session, rows, contract.output.task)
     notes = (
         "it is Python code in a process of its own, with locked libraries: slower than a converted model",
-        *([brought_in(list(session.names), contained=contained)] if form.opened != "skops" or session.names else []),
+        *([brought_in(session.names)] if form.opened != "skops" or session.names else []),
     )
     files = {
         f"{PYTHON_MODEL}/{path.relative_to(model.path).as_posix()}": path.read_bytes()

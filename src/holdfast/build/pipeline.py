@@ -27,8 +27,9 @@ from holdfast.build.lineage import Data, data_of_file, described, recipe_of, tra
 from holdfast.build.load import PICKLES, is_pickle
 from holdfast.build.optimise.search import Report
 from holdfast.build.optimise.wish import PREDICATE, Wish, optimised
-from holdfast.build.packaged import Form, Package, package, python_form
+from holdfast.build.packaged import CONVERTED, AsPython, Form, Package, package, python_form
 from holdfast.build.profile import Answers, Reference, empty_profile, make_profile
+from holdfast.build.screen import screen
 from holdfast.build.translate import Marks, Translation, translate
 from holdfast.columns import decode_label, decode_table, dump_yaml
 from holdfast.columns.times import NO_TIME
@@ -80,8 +81,7 @@ def build(
     purpose: str = "",
     trust_pickle: bool = False,
     sandbox: bool = True,
-    python: bool = False,
-    requirements: Sequence[str] = (),
+    python: AsPython = CONVERTED,
     wish: Wish | None = None,
     progress: Progress = lambda _: None,
 ) -> Release:
@@ -99,8 +99,7 @@ def build(
         purpose: the card's first line; default: what the contract says.
         trust_pickle: the user's word that a pickle may be opened, in a child process.
         sandbox: False is the user's word that the child need not be contained, where the kernel cannot.
-        python: a Python release, although the model could become ONNX.
-        requirements: of a Python release, instead of those that were recorded with the model.
+        python: whether a Python release is wanted although the model could become ONNX, and with which requirements.
         wish: objectives that a variant of the model must meet, or the recipe of one; default: as converted.
         progress: called with each step's name as it begins.
 
@@ -115,11 +114,17 @@ def build(
         given = exported(source, _row(data, marks)) if is_module(source) else source
         model = registered.fetch(parts.registry, given, name, Path(folder) / "fetched")
         own = not isinstance(source, (str, Path))
-        form = python_form(model.path, wanted=python)
+        form = python_form(model.path, wanted=python.wanted)
         if form is not None:
             if not (own or trust_pickle):
                 raise _untrusted(model.source.uri)
-            ready = _packaged(parts, model, form, data, marks, requirements, Path(folder), sandbox, progress)
+            if wish is not None:
+                raise BuildError(
+                    "a Python release has no variants: nothing is converted",
+                    model.source.uri,
+                    "build it without objectives",
+                )
+            ready = _packaged(parts, model, form, data, marks, python, Path(folder), progress)
             recipe, report = Recipe(), None
         else:
             made = _translate(
@@ -166,6 +171,8 @@ def _refuse_at_once(source: Any, data: Data | None, marks: Marks, *, trust_pickl
     """What can be seen to fail before anything is registered or converted."""
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() in PICKLES and not trust_pickle:
         raise _untrusted(str(source))
+    if isinstance(source, (str, Path)) and ":/" not in str(source):
+        screen(Path(source))
     if data is None:
         return
     if data.snapshot.rows == 0:
@@ -231,9 +238,8 @@ def _packaged(
     form: Form,
     data: Data | None,
     marks: Marks,
-    requirements: Sequence[str],
+    wishes: AsPython,
     folder: Path,
-    sandbox: bool,  # noqa: FBT001
     progress: Progress,
 ) -> Package:
     """The model itself, in an environment of its own."""
@@ -245,9 +251,8 @@ def _packaged(
         marks,
         runtime=parts.runtime,
         environments=parts.environments,
-        requirements=requirements,
+        wishes=wishes,
         place=folder / "python",
-        contained=sandbox,
         progress=progress,
     )
 

@@ -9,13 +9,14 @@ lineage as any other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from holdfast.build.frames import table_of
 from holdfast.build.optimise.wish import Wish
+from holdfast.build.packaged import AsPython
 from holdfast.build.pipeline import Data, Parts, build
 from holdfast.build.translate import Marks
 from holdfast.core.contract import Mark
@@ -44,13 +45,16 @@ def build_release(
     purpose: str = "",
     objectives: Objectives | Mapping[str, Any] | None = None,
     variant: str = "",
+    runtime: Literal["onnx", "python"] = "onnx",
+    requirements: Sequence[str] = (),
+    trust_pickle: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Release:
     """Build a release from a fitted model (or a reference to a registered one) and rows that it was not fitted on.
 
     Args:
         parts: registry, runtime, folder of the releases, and who signs.
-        model: fitted scikit-learn, XGBoost or LightGBM model, a PyTorch module, an ONNX ModelProto, or anything that
+        model: fitted scikit-learn, XGBoost or LightGBM model, a PyTorch module, an ONNX ModelProto, a Python function, or what
             `pipeline.build` takes.
         X: DataFrame, mapping of columns or array [rows, ...]; it may hold timestamp and key beside what the model reads.
         y: labels of the same rows; or none, and `label` names a column of X.
@@ -66,6 +70,9 @@ def build_release(
         purpose: the card's first line; default: what the contract says.
         objectives: what the cheapest variant must do, such as {"p99_ms": 2, "max_quality_loss": 0.01}; nothing else is chosen.
         variant: one variant by its name, such as "int8", instead of a search.
+        runtime: "python": the model itself, in a process of its own, although it could become ONNX; a function always is.
+        requirements: of a Python release, such as ["scikit-learn==1.9.1"]; default: those recorded with the model.
+        trust_pickle: that a registered pickle may be opened, in the sandbox; a model that is handed over needs no word.
         progress: called with each step's name as it begins.
     """
     data = None
@@ -98,6 +105,8 @@ def build_release(
         parent=parent,
         code=code,
         purpose=purpose,
+        trust_pickle=trust_pickle,
+        python=AsPython(runtime == "python", tuple(requirements)),
         wish=wish,
         progress=progress,
     )

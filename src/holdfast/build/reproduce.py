@@ -16,10 +16,11 @@ import msgspec
 
 from holdfast.build.lineage import Data, data_of_file, training_of
 from holdfast.build.optimise.wish import Wish
+from holdfast.build.packaged import AsPython
 from holdfast.build.pipeline import STEPS, Parts, build
 from holdfast.build.translate import Marks
 from holdfast.core.lineage import Origin
-from holdfast.core.release import CONTRACT
+from holdfast.core.release import CONTRACT, REQUIREMENTS
 from holdfast.core.variant import Recipe
 from holdfast.errors import BuildError, GateRefused, MovedData
 from holdfast.registry import snapshot_of_table
@@ -100,6 +101,7 @@ def reproduce(
         training=_training(manifest.data, project, place),
         purpose=manifest.recipe.get("purpose", ""),
         trust_pickle=trust_pickle,
+        python=_as_python(release),
         wish=Wish(recipe=msgspec.convert(manifest.variant, Recipe)) if manifest.variant else None,
         progress=progress,
     )
@@ -110,6 +112,13 @@ def reproduce(
         folder=str(rebuilt.path),
         differences={section: changes for section, changes in found.items() if changes},
     )
+
+
+def _as_python(release: Release) -> AsPython:
+    """The same environment as then."""
+    if release.manifest.runtime != "python":
+        return AsPython()
+    return AsPython(wanted=True, lock=(release.path / REQUIREMENTS).read_text(encoding="utf-8"))
 
 
 def marks_of(release: Release) -> Marks:

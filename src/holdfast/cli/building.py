@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.terminal import as_json, note, out, show
+from holdfast.cli.terminal import actor, as_json, note, out, show
 from holdfast.cli.variants import asked, report_of, tell, unmet, wishes
 from holdfast.core.contract import Mark
 from holdfast.core.names import short
@@ -16,7 +16,7 @@ from holdfast.errors import UsageError
 from holdfast.workspace import create_workspace, find_workspace, open_workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from holdfast.release.bundle import Release
     from holdfast.workspace import Workspace
@@ -54,7 +54,12 @@ MARKS: tuple[Mark, ...] = ("calendar", "personal", "protected")
 @click.option("--purpose", default="", help="One line for the model card.")
 @wishes
 @click.option("--allow-dirty", is_flag=True, help="Although files differ from the git commit.")
-@click.option("--trust-pickle", is_flag=True, help="Open a pickle, in a child process: it can run any code.")
+@click.option("--trust-pickle", is_flag=True, help="Open a pickle, in a sandboxed child process: it can run any code.")
+@click.option("--no-sandbox", is_flag=True, help="Open it even where this machine cannot contain it; this is recorded.")
+@click.option("--python", is_flag=True, help="Release the model as Python, in a process of its own, and not as ONNX.")
+@click.option(
+    "--requirement", multiple=True, metavar="NAME==1.2", help="What a Python release needs (default: as recorded)."
+)
 @as_json
 @click.pass_context
 def build(
@@ -68,11 +73,12 @@ def build(
 ) -> None:
     """Build a signed release from MODEL: models:/name/3, models:/name@alias, runs:/id/path, or a model file."""
     from holdfast.build.lineage import data_of_file, training_of
+    from holdfast.build.packaged import AsPython
     from holdfast.build.pipeline import STEPS
     from holdfast.build.pipeline import build as build_release
     from holdfast.build.translate import Marks
 
-    workspace = _workspace(ctx, say=not as_json, allow_dirty=given["allow_dirty"])
+    workspace = _workspace(ctx, say=not as_json, given=given)
     file = None if ":/" in model else Path(model)
     for path in (contract, file):
         if path is not None and not path.exists():
@@ -89,6 +95,8 @@ def build(
         shape=_sizes(given["shape"]),
     )
     wish = asked(given)
+    if given["no_sandbox"]:
+        _recorded(workspace, model)
     with steps(STEPS, quiet=as_json) as progress, unmet(given["plot"], quiet=as_json):
         release = build_release(
             workspace.build_parts,
@@ -102,6 +110,8 @@ def build(
             code=workspace.code_state(workspace.folder),
             training=training_of(file, workspace.folder, workspace.versions) if file else {},
             trust_pickle=given["trust_pickle"],
+            sandbox=not given["no_sandbox"],
+            python=AsPython(given["python"], given["requirement"]),
             wish=wish,
             progress=progress,
         )
@@ -112,6 +122,13 @@ def build(
         note("  no --label was given: the error is not known, and nothing about it can be watched")
 
 
+def _recorded(workspace: Workspace, model: str) -> None:
+    """That somebody let a pickle be opened without walls; before it is."""
+    who = actor(workspace, "")
+    with workspace.database.begin() as stores:
+        stores.trail.append("sandbox off", at=who.now, actor=who.name, data={"model": model, "for": "build"})
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     sizes = [part.strip() for part in text.split(",") if part.strip()]
     if not all(size.isdecimal() and int(size) > 0 for size in sizes):
@@ -119,9 +136,12 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def _workspace(ctx: click.Context, *, say: bool, allow_dirty: bool) -> Workspace:
+def _workspace(ctx: click.Context, *, say: bool, given: Mapping[str, Any]) -> Workspace:
     """The workspace; the first build in a folder makes one."""
-    settings = {"build.dirty": "allow" if allow_dirty else None}
+    settings = {
+        "build.dirty": "allow" if given["allow_dirty"] else None,
+        "python.sandbox": "off" if given["no_sandbox"] else None,
+    }
     named = ctx.obj.get("workspace")
     folder = Path(named) if named else find_workspace()
     if folder is not None and (folder / ".holdfast").is_dir():

@@ -12,6 +12,7 @@ from holdfast.decide import actions
 from holdfast.decide.actions import Actor
 from holdfast.decide.publish import wait_in_force
 from holdfast.errors import HoldfastError, UsageError
+from holdfast.serve.plan import open_loaded
 
 if TYPE_CHECKING:
     from holdfast.core.deployment import Deployment
@@ -146,8 +147,20 @@ def _said(event: Event) -> str:
 
 
 def _sound(workspace: Workspace, text: str) -> str:
-    """The digest of the release that is meant, verified: a tampered one is refused before anything points to it."""
-    return workspace.release_of(resolve_release(workspace, text)).digest
+    """The digest of the release that is meant, verified: a tampered one is refused before anything points to it.
+
+    A Python release is opened once, which makes its environment, so that no server waits for that.
+    """
+    release = workspace.release_of(resolve_release(workspace, text))
+    if release.manifest.runtime == "python":
+        open_loaded(release, workspace.runtime)
+        if workspace.settings.python.sandbox == "off":
+            who = actor(workspace, "")
+            with workspace.database.begin() as stores:
+                stores.trail.append(
+                    "sandbox off", at=who.now, release=release.digest, actor=who.name, data={"for": "serve"}
+                )
+    return release.digest
 
 
 def _tell(workspace: Workspace, after: Deployment | None, generation: int, sentence: str, *, as_json: bool) -> None:

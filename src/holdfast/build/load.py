@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from holdfast.build.convert.torch import open_program
+from holdfast.build.screen import screen
 from holdfast.errors import HoldfastError, MissingExtra, RegistryError, UntrustedPickle
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def open_model(folder: Path, *, trust_pickle: bool = False, shape: tuple[int, ..
 def _skops(path: Path) -> Any:
     import skops.io
 
+    screen(path)
     untrusted = [str(name) for name in skops.io.get_untrusted_types(file=path)]
     foreign = sorted(set(untrusted) - KNOWN_TYPES)
     if foreign:

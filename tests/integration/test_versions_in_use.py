@@ -7,7 +7,7 @@ import time
 import pytest
 from tests.integration.selling import releases
 
-pytestmark = pytest.mark.xdist_group("flow")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cli")]
 FOLLOW = '[registry]\ninterval_s = 0.2\n[deployments.town]\nfollow = "champion"\n'
 REGISTRY = (
     "import sys, pathlib; from holdfast.workspace import open_workspace; registry = open_workspace('.').registry; "
@@ -54,19 +54,6 @@ def test_the_running_server_builds_and_proposes_what_an_alias_moved_to(following
     assert release == old
     assert until is not None
     assert who
-
-
-def test_what_cannot_be_built_is_told_and_not_tried_again_by_itself(following):
-    registry(following, "registry.register_file(pathlib.Path('unconvertible.skops'), 'town')")
-    registry(following, "registry.set_alias('town', 'champion', '3')")
-    assert "KernelRidge" in following.run("follow")["followed"][0]["why"]
-    assert "no release could be made of it" in advice(following)
-    assert following.run("follow", "--quiet")["followed"][0]["why"] == ""
-    registry(following, "registry.set_alias('town', 'champion', '1')")
-    following.run("follow")
-    assert advice(following) == ""
-    (following.folder / "holdfast.toml").write_text("")
-    assert "follow" in following.refused("follow", code=2)["next"]
 
 
 def test_an_approval_is_signed_recorded_and_told(project):

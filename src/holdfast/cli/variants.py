@@ -74,8 +74,9 @@ def tell(report: Report, plot: Path | None = None) -> None:
                 ("group", "rows", "lost, 95 %"),
                 [(name, loss.rows, _interval(loss.value, loss.low, loss.high)) for name, loss in one.groups.items()],
             )
-    for name, why in report.left_out.items():
-        note(f"  {name}: {why}")
+    for why in dict.fromkeys(report.left_out.values()):
+        names = [name for name, reason in report.left_out.items() if reason == why]
+        note(f"  left out: {', '.join(names)}: {why}")
     where = report.machine
     note(f"  * no other is better in size, time, cost and quality at once; judged on {report.rows:,} reference rows")
     note(

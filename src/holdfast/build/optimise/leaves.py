@@ -35,7 +35,7 @@ def fewer_leaves(content: bytes, share: float, calibration: Feeds | None) -> byt
     model = lib.load_model_from_string(content)
     found = [node for node in model.graph.node if node.op_type == "TreeEnsemble"]
     if not found:
-        raise Unconvertible("nothing to do for 'leaves': there are no trees", "the model", "leave it out")
+        raise Unconvertible("nothing to do: there are no trees", "step 'leaves'", "leave the step out")
     if calibration is None:
         raise BuildError(
             "leaves are weighed by reference rows, and there are none", "--variant", "give --reference FILE"

@@ -35,9 +35,7 @@ def pruned(content: bytes, share: float, calibration: Feeds | None) -> bytes:
     chains = net.chains()
     if not chains or all(_kept(chain, share) == chain.channels for chain in chains):
         raise Unconvertible(
-            "nothing to do for 'pruned': no layer's channels are seen by the next layer alone",
-            "the model",
-            "leave it out",
+            "nothing to do: no layer's channels are seen by the next layer alone", "step 'pruned'", "leave the step out"
         )
     seen = _activations(content, [chain.last.input[0] for chain in chains], calibration)
     for chain in chains:

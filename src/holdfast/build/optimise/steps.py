@@ -167,7 +167,7 @@ def _stable(content: bytes) -> bytes:
 
 
 def _nothing(step: str, why: str) -> Unconvertible:
-    return Unconvertible(f"nothing to do for '{step}': {why}", "the model", "leave the step out")
+    return Unconvertible(f"nothing to do: {why}", f"step '{step}'", "leave the step out")
 
 
 _PLAIN: Final[Mapping[str, Callable[[bytes, Feeds | None], bytes]]] = {

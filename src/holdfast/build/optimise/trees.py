@@ -56,7 +56,7 @@ def fewer_trees(content: bytes, share: float, _: Feeds | None) -> bytes:
                 model.graph.initializer.append(lib.numpy_helper.from_array(np.asarray(divisor), name))
                 user.input[1] = name
     if not changed:
-        raise Unconvertible("nothing to do for 'trees': there are no trees to leave out", "the model", "leave it out")
+        raise Unconvertible("nothing to do: there are no trees to leave out", "step 'trees'", "leave the step out")
     used = {name for node in model.graph.node for name in node.input}
     rest = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]

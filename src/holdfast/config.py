@@ -46,6 +46,8 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     signatures: Annotated[int, msgspec.Meta(ge=1)] = 1
     """So many trusted keys must have signed a release before anything here opens it."""
+    recheck_s: float = 3600.0
+    """Seconds after which a running server looks again whether the deployed releases are whole and their keys count; 0: never."""
 
 
 class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -40,6 +40,7 @@ from holdfast.serve.counts import FLEET, fleets, unsettled
 from holdfast.serve.metrics import Metrics, Place
 from holdfast.server.aliases import Aliases
 from holdfast.server.child import address, assigned, control_host, listen, note, on_orphaned
+from holdfast.server.recheck import Recheck
 from holdfast.web.site import Site, application
 from holdfast.workspace import Workspace
 
@@ -189,6 +190,7 @@ class Passes(threading.Thread):
         self._workspace = workspace
         self._ended = threading.Event()
         self._told = ""
+        self._recheck = Recheck(workspace)
 
     def run(self) -> None:
         """In a thread of its own: `start`."""
@@ -205,6 +207,7 @@ class Passes(threading.Thread):
             whole = done.whole
             if done.counted.damaged:
                 self._metrics.add("log_damaged_total", by=done.counted.damaged)
+            said = self._recheck.look()
         except Conflict:  # another keeper is at it: as good as our own pass
             pass
         except HoldfastError as bad:

@@ -190,7 +190,7 @@ def _health(
     if not monitoring.running:
         return "unwatched", "no keeper is running, so nobody looks at new windows: holdfast serve"
     if trouble:
-        return "unwatched", f"the keeper fails: {trouble}"
+        return "unwatched", f"the keeper says: {trouble}"
     if monitoring.behind > 2:
         return "unwatched", f"the monitor is {monitoring.behind} windows behind"
     if open_alarms:

@@ -138,7 +138,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     passed: int | None
     """Wall clock of its newest pass over the log."""
     trouble: str
-    """Why its newest pass failed; empty if it did not."""
+    """Why its newest pass failed, or what is wrong with a release that answers; empty if nothing."""
     lagging: str = ""
     """Why the newest plan is not in force: a serving process cannot load it, so the plan before it goes on answering."""
 

@@ -166,6 +166,23 @@ class Images(Case):
         return [tensor("image", rows)]
 
 
+class Functions(Case):
+    """Any Python function: a release with its own environment and its own process."""
+
+    def fit(self, rows: Any, target: Any) -> Any:
+        del rows, target
+        return self.make()
+
+    def answers(self, model: Any, rows: Any) -> Any:
+        return np.asarray(model(rows), dtype=np.float64)
+
+
+def rule(rows: Any) -> Any:
+    """What a user's own model may be: a few lines of pandas."""
+    known = rows["gap"].fillna(0.0) + rows["place"].isna()
+    return 2 * rows["wide"] + rows["narrow"] + rows["count"] / 6 + rows["flag"] + (rows["word"] == "Ulm") + known
+
+
 def tensor(name: str, values: Any) -> dict[str, Any]:
     """A tensor of the Open Inference Protocol in JSON."""
     datatype = "FP32" if values.dtype == np.float32 else DATATYPES[values.dtype.kind]
@@ -259,6 +276,7 @@ CASES = (
         ),
     ),
     Texts("TF-IDF text", "binary", lambda: make_pipeline(TfidfVectorizer(), LogisticRegression())),
+    Functions("a Python function", "regression", lambda: rule),
     Images("PyTorch, convolutional", "multiclass", network, **IN_FLOAT32),
 )
 

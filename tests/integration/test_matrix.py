@@ -4,6 +4,7 @@ import re
 
 import pytest
 from tests.integration import matrix
+from tests.integration.matrix_models import CASES, Functions
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.xdist_group("matrix")]
 
@@ -19,7 +20,7 @@ def test_no_row_of_any_kind_is_beyond_the_tolerance(found):
     for line in lines:
         for kind, cell in line.cells.items():
             assert cell.beyond == 0, f"{line.case.name}, {kind}: {cell}"
-        assert line.at_thresholds > 0
+        assert line.at_thresholds > 0 or isinstance(line.case, Functions)
     asked = {kind for line in lines for kind, cell in line.cells.items() if cell.rows}
     assert asked == set(matrix.KINDS)
 
@@ -36,5 +37,9 @@ def test_a_server_refuses_only_what_the_model_itself_refuses(found):
 def test_the_page_is_what_was_found(found):
     """But for how many thresholds there are, which depends on the last bits of a training."""
     told, fresh = matrix.PAGE.read_text(encoding="utf-8"), matrix.page(*found)
+    left_out = [case.name for case in CASES if case not in matrix.cases()]
+    told = "".join(
+        line for line in told.splitlines(keepends=True) if not line.startswith(tuple(f"| {n} |" for n in left_out))
+    )
     counts = re.compile(r"0 of \d+ \| 1e-")
     assert counts.sub("0 of N | 1e-", told) == counts.sub("0 of N | 1e-", fresh), "stale: make docs-matrix"

@@ -74,13 +74,8 @@ def configuration() -> str:
             "folder upwards that holds `.holdfast`.\n"
         )
     ]
-    for section, kind in (
-        ("registry", config.Registry),
-        ("serve", config.Serve),
-        ("log", config.Log),
-        ("monitor", config.Monitor),
-        ("deployments.NAME", config.Deployment),
-    ):
+    sections = [(field.name, field.type) for field in msgspec.structs.fields(config.Settings)]
+    for section, kind in (*sections[:-1], ("deployments.NAME", config.Deployment)):
         rows = []
         for name, default in _defaults(kind):
             twin = "" if "." in section else f"`HOLDFAST_{section}_{name}`".upper()
@@ -201,7 +196,12 @@ def _type(kind: Any, name: str) -> str:
             case msgspec.inspect.StructType():
                 return f"`{of.cls.__name__.lower()}`, below"
             case _:
-                return {"StrType": "text", "FloatType": "number", "BoolType": "true or false"}[type(of).__name__]
+                return {
+                    "StrType": "text",
+                    "FloatType": "number",
+                    "IntType": "whole number",
+                    "BoolType": "true or false",
+                }[type(of).__name__]
 
     info: Any = msgspec.inspect.type_info(kind)
     return words(next(field.type for field in info.fields if field.name == name))

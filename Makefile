@@ -18,7 +18,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export UV_SYSTEM_CERTS ?= 1
 endif
 
-.PHONY: help dev check test demo bench bench-serve bench-variants torture soak seeds quiet fuzz docs docs-reference docs-matrix system-deps
+.PHONY: help dev check test demo bench bench-serve bench-trees bench-variants torture soak seeds quiet fuzz docs docs-reference docs-matrix system-deps
 
 help:  ## list these verbs
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*  ## (.*)/  make \1\t\2/' | expand -t 20
@@ -41,7 +41,7 @@ test: $(STAMP)/dev $(STAMP)/dvc  ## all tests, with Chromium where it is or may 
 demo: $(STAMP)/demo  ## the story: a model goes to production and is held there (under two minutes)
 	$(BIN)/holdfast demo
 
-bench: $(STAMP)/dev  ## speed and memory of the serving path
+bench: $(STAMP)/dev  ## speed and memory of the serving path, speed of the trees
 	$(BIN)/python -m bench
 
 bench-serve: $(STAMP)/dev  ## the same beside its peers, each in its own environment (.bench/); half an hour
@@ -49,6 +49,9 @@ bench-serve: $(STAMP)/dev  ## the same beside its peers, each in its own environ
 
 bench-variants: $(STAMP)/dev  ## what optimising a network buys, on MNIST (HOLDFAST_TEST_DATA); some minutes
 	$(BIN)/python -m bench.variants $(HOLDFAST_TEST_DATA) --write docs/explanation/optimising.md
+
+bench-trees: $(STAMP)/dev  ## exact trees beside the models' own libraries, stock converters, treelite and TL2cgen; minutes
+	$(BIN)/python -m bench.trees $(BENCH)
 
 torture: $(STAMP)/dev  ## kills, swaps, floods and faults by the thousand against real servers (half an hour and more)
 	$(BIN)/python -m bench.torture

@@ -1,9 +1,11 @@
-"""`make bench`: speed of the serving path, as ratios in one run; `make bench-serve` has the peers."""
+"""`make bench`: speed of the serving path and of the trees; `make bench-serve` and `make bench-trees` have the peers."""
 
 import sys
 
-from bench.serve.__main__ import main
+from bench.serve.__main__ import main as serve
+from bench.trees.__main__ import main as trees
 
 if __name__ == "__main__":
     sys.argv.insert(1, "--quick")
-    main()
+    serve()
+    trees()

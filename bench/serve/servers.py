@@ -20,7 +20,7 @@ from bench.serve.models import Models
 from bench.serve.processes import Server, first_answer, free_port, pin
 from bench.serve.questions import Question
 
-__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "SERVER_CORE", "Entry", "compiled", "environment"]
+__all__ = ["HERE", "LOAD_CORE", "QUICK", "SERVERS", "SERVER_CORE", "Entry", "compiled", "environment", "environment_of"]
 
 HERE: Final = Path(__file__).parent / "peers"
 ENVIRONMENTS: Final = Path(__file__).parents[2] / ".bench"
@@ -100,10 +100,15 @@ def environment(entry: Entry, say: Callable[[str], None] = lambda _: None) -> st
     """The Python that runs it: its own environment, made from the locked requirements when they changed."""
     if not entry.peer:
         return sys.executable
-    folder, locked = ENVIRONMENTS / entry.peer, HERE / entry.peer / "requirements.txt"
+    return environment_of(entry.peer, HERE / entry.peer / "requirements.txt", entry.title, say)
+
+
+def environment_of(name: str, locked: Path, title: str, say: Callable[[str], None] = lambda _: None) -> str:
+    """The Python of `.bench/NAME`, made from locked requirements when they changed."""
+    folder = ENVIRONMENTS / name
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
     if not stamp.exists() or stamp.read_bytes() != locked.read_bytes():
-        say(f"an environment for {entry.title}")
+        say(f"an environment for {title}")
         uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True)
         subprocess.run([uv, "pip", "install", "-q", "--python", str(python), "-r", str(locked)], check=True)

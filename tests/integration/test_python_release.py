@@ -8,12 +8,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from tests.faults.town import Server
+from tests.faults.town import release as town_release
 
 from holdfast.build.python import build_release
 from holdfast.decide.actions import Actor, deploy
@@ -75,12 +77,16 @@ def server(workspace, release):
 
 
 def ask(server, rows, wait=10):
+    return asked(server, "prices", rows, wait)
+
+
+def asked(server, name, rows, wait=10):
     body = json.dumps({"instances": rows}).encode()
-    asked = urllib.request.Request(
-        f"{server.inference}/v1/models/prices:predict", body, {"Content-Type": "application/json"}
+    request = urllib.request.Request(
+        f"{server.inference}/v1/models/{name}:predict", body, {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(asked, timeout=wait) as reply:
+        with urllib.request.urlopen(request, timeout=wait) as reply:
             return reply.status, json.loads(reply.read())
     except urllib.error.HTTPError as bad:
         return bad.code, json.loads(bad.read())
@@ -150,6 +156,26 @@ def test_it_sees_no_files(server):
 def test_a_model_that_dies_or_hangs_is_started_again(server, rooms):
     status, told = ask(server, [row(rooms=rooms)])
     assert (status, told["code"]) == (503, "HF313")
+    assert answered(server)[0] == 200
+
+
+def test_while_one_hangs_the_others_answer(server, workspace):
+    deploy(workspace.database, Actor("test", time.time_ns() // 1000, workspace.run), "town", town_release(workspace))
+    until = time.monotonic() + 20
+    while asked(server, "town", [{"area": 2.0}])[0] != 200:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    with ThreadPoolExecutor(8) as threads:
+        hanging = [
+            threads.submit(ask, server, [row(rooms=14)], 30) for _ in range(8)
+        ]  # twice as many as all have threads
+        time.sleep(0.2)
+        answers = [asked(server, "town", [{"area": float(area)}], 30) for area in range(50)]
+        assert not any(one.done() and one.result()[0] == 200 for one in hanging)
+        assert not all(one.done() for one in hanging)  # the first of them still hangs: nobody waited for it
+        given = [told["predictions"][0]["prediction"] for _, told in answers]
+        assert given == pytest.approx([3.0 * area + 1.0 for area in range(50)])
+        assert {one.result()[0] for one in hanging} == {503}
     assert answered(server)[0] == 200
 
 

@@ -121,6 +121,10 @@ def package(
             model.source.uri,
             "build with --reference FILE: rows that the model was not fitted on",
         )
+    if links := [path.name for path in model.path.rglob("*") if path.is_symlink()]:
+        raise BuildError(
+            f"the model's '{links[0]}' is a link, not a file", model.source.uri, "register the model again"
+        )
     progress("load")
     python = _python(model.path)
     lock = wishes.lock or environments.lock(_wanted(model, form, wishes.requirements), python)

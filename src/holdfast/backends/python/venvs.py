@@ -26,7 +26,10 @@ READY: Final = ".holdfast-ready"
 TIME_LIMIT_S: Final = 1800
 ALWAYS: Final = ("cloudpickle", "pandas")
 """What the child needs to open a model and to hand it rows."""
-_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_LINE: Final = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[\w., -]*\])?\s*([<>=!~][\w.,*+!<>=~ -]*)?(;[^@\n]*)?", re.ASCII
+)
+"""A name, extras, versions and a marker. The model's author wrote it: no options of uv, no addresses, no paths."""
 
 
 class UvEnvironments:
@@ -84,12 +87,16 @@ def _complete(requirements: Sequence[str]) -> list[str]:
     """What was recorded, and what the child needs; of MLflow only the part that opens models."""
     wanted = {}
     for line in requirements:
-        found = _NAME.match(line)
+        found = _LINE.fullmatch(line.strip())
         if found is None:
-            raise BuildError(f"'{line[:80]}' is no requirement", "requirements", "record names and versions alone")
-        name = re.sub(r"[-_.]+", "-", found[0]).lower()
+            raise BuildError(
+                f"'{line[:80]}' is no name with versions",
+                "requirements",
+                "give the requirements yourself: --requirement",
+            )
+        name = re.sub(r"[-_.]+", "-", found[1]).lower()
         if name == "mlflow":
-            wanted["mlflow-skinny"] = f"mlflow-skinny{re.sub(r'^.[^<>=!~;@ ]*', '', line)}"
+            wanted["mlflow-skinny"] = f"mlflow-skinny{found[3] or ''}{found[4] or ''}"
         elif name != "holdfast":
             wanted[name] = line
     return sorted(wanted.values()) + [name for name in ALWAYS if name not in wanted]

@@ -209,3 +209,9 @@ def test_a_row_may_come_as_its_bytes(tmp_path):
     assert direct(row.tobytes(), {}).tolist() == direct(row.reshape(3, 1), {}).tolist()
     with direct._lock:  # another thread is at it
         assert direct(row.tobytes(), {}).tolist() == direct(row.reshape(3, 1), {}).tolist()
+
+
+def test_hardware_that_is_not_here_is_done_without(tmp_path):
+    session = OnnxRuntime().load(wide(tmp_path / "m.onnx", 8), provider="CUDAExecutionProvider")
+    assert session._session.get_providers()[-1] == "CPUExecutionProvider"
+    assert len(session.run({"a": np.array([1.0, 2.0])})["prediction"]) == 2

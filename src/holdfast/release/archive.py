@@ -40,8 +40,8 @@ SMALL: Final = 16 << 20
 """Bytes of manifest and statements, all together and uncompressed."""
 BLOCK: Final = 1 << 20
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){0,8}")
-"""Paths inside a release: no part begins with a dot, so none leads out or hides."""
+_NAME: Final = re.compile(r"(?!\.{0,2}(?:/|$))[^/\\:\x00-\x1f]+(?:/(?!\.{0,2}(?:/|$))[^/\\:\x00-\x1f]+){0,32}")
+"""Paths inside a release: no part is empty, `.` or `..`, and none means more on another system."""
 
 
 class _Entry(NamedTuple):
@@ -223,6 +223,12 @@ def _write_tar(path: Path, manifest: Manifest, file: IO[bytes], kind: str) -> No
         for name in _ordered(path, manifest):
             info = tarfile.TarInfo(f"{path.name}/{name}")
             info.size, info.mode = (path / name).stat().st_size, 0o444
+            try:
+                info.tobuf(tarfile.USTAR_FORMAT)
+            except ValueError:  # what is too long for plain headers stands in others, of which nothing is read here
+                raise UsageError(
+                    f"'{name[:80]}...' is too long a name for a tar", next_step="export to a .zip"
+                ) from None
             with (path / name).open("rb") as content:
                 archive.addfile(info, content)
     if out is not file:

@@ -21,7 +21,7 @@ import msgspec
 
 from holdfast.core.contract import Contract
 from holdfast.core.profile import Profile
-from holdfast.core.release import CARD, MODEL, REQUIREMENTS, Manifest
+from holdfast.core.release import CONTRACT, MODEL, REFERENCE, REQUIREMENTS, Manifest
 
 __all__ = ["Pin", "make_sbom", "normal", "pins"]
 
@@ -59,10 +59,8 @@ def pins(requirements: str) -> list[Pin]:
 
 def make_sbom(manifest: Manifest, contract: Contract, profile: Profile, files: Mapping[str, bytes]) -> bytes:
     """The bill as the bytes of its file; `files`: the release's other files, the requirements among them."""
-    needed = getattr(manifest, "runtime", "onnx") == "python"
-    trained = [
-        _library(pin, "training", "required" if needed else "excluded") for pin in pins(files[REQUIREMENTS].decode())
-    ]
+    role, scope = ("runtime", "required") if manifest.runtime == "python" else ("training", "excluded")
+    trained = [_library(pin, role, scope) for pin in pins(files[REQUIREMENTS].decode())]
     known = {(one["name"], one.get("version")) for one in trained}
     built = [
         _library(Pin(normal(name), version), "build", "excluded")
@@ -125,7 +123,7 @@ def _data(manifest: Manifest) -> list[dict[str, Any]]:
 
 def _model(manifest: Manifest, contract: Contract, profile: Profile, files: Mapping[str, bytes]) -> dict[str, Any]:
     source = manifest.model
-    shown = [name for name in (MODEL, CARD) if name in files]
+    shown = sorted(files.keys() - {CONTRACT, REFERENCE, REQUIREMENTS})
     plain = {"flavour": source.flavour, "source": source.uri, "run": source.run_id, "parent": manifest.parent}
     found: dict[str, Any] = {
         "type": "machine-learning-model",

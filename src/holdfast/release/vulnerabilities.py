@@ -42,7 +42,7 @@ LARGEST: Final = 16 << 20
 
 
 class Material(NamedTuple):
-    """A package at a version, and what it was there for: training, build or server."""
+    """A package at a version, and what it was there for: training, runtime (of a Python release), build or server."""
 
     name: str
     version: str
@@ -91,7 +91,8 @@ class Snapshot(NamedTuple):
 def materials(release: Release, installed: Iterable[tuple[str, str]] = ()) -> list[Material]:
     """The packages of a release; `installed`: names and versions of those that serve it."""
     text = (release.path / REQUIREMENTS).read_text(encoding="utf-8")
-    found = {Material(pin.name, pin.version, "training") for pin in pins(text)}
+    role = "runtime" if release.manifest.runtime == "python" else "training"
+    found = {Material(pin.name, pin.version, role) for pin in pins(text)}
     found |= {Material(normal(name), version, "build") for name, version in release.manifest.builder.items()}
     found |= {Material(normal(name), version, "server") for name, version in installed}
     return sorted(found)
@@ -174,7 +175,7 @@ def _doubts(wanted: Sequence[Material], snapshot: Snapshot | None, now: datetime
         doubts.append("the snapshot is dated in the future: one of the clocks is wrong")
     if not snapshot.records:
         doubts.append("the snapshot says nothing about Python packages")
-    if not any(material.role == "training" for material in wanted):
+    if not any(material.role in {"training", "runtime"} for material in wanted):
         doubts.append("the release does not record what the model was trained with")
     return doubts
 

@@ -9,10 +9,11 @@ import tarfile
 import zipfile
 
 import pytest
+from tests.unit.release.conftest import files, manifest
 
 from holdfast.errors import BadArchive, Conflict, KeyEnded, ReleaseError, Tampered, Untrusted, UsageError
 from holdfast.release.archive import KINDS, export, take_in
-from holdfast.release.bundle import attest, verify
+from holdfast.release.bundle import attest, verify, write
 from holdfast.release.keys import trusted_keys
 from holdfast.release.trust import create_key, signer
 
@@ -75,6 +76,24 @@ def test_there_and_back(release, keys, elsewhere, tmp_path, kind):
     assert again.read_bytes() == target.read_bytes()
     with pytest.raises(Conflict):
         export(release.path, again, trusted_keys(keys))
+
+
+def test_files_in_folders_and_with_odd_names_travel(keys, elsewhere, tmp_path):
+    content = files() | {"python/code/my package/a b.py": b"1", "python/.dvcignore": b"", "python/ü.txt": b"2"}
+    digest = write(tmp_path / "releases", manifest(), content, signer(keys))
+    for kind in (".tar.gz", ".zip"):
+        export(tmp_path / "releases" / digest, tmp_path / f"one{kind}", trusted_keys(keys))
+        assert take_in(tmp_path / f"one{kind}", elsewhere, trusted_keys(keys)) == digest
+        shutil.rmtree(elsewhere / digest)
+
+
+def test_a_name_that_no_tar_takes(keys, tmp_path):
+    digest = write(tmp_path / "releases", manifest(), files() | {f"python/{'x' * 120}": b""}, signer(keys))
+    with pytest.raises(UsageError, match="too long"):
+        export(tmp_path / "releases" / digest, tmp_path / "one.tar", trusted_keys(keys))
+    assert not (tmp_path / "one.tar").exists()
+    export(tmp_path / "releases" / digest, tmp_path / "one.zip", trusted_keys(keys))
+    assert take_in(tmp_path / "one.zip", tmp_path / "elsewhere", trusted_keys(keys)) == digest
 
 
 def test_wrong_keys_and_changed_releases(release, keys, elsewhere, tmp_path):

@@ -64,8 +64,8 @@ def test_the_same_release_has_the_same_bill_and_another_one_another():
 def test_the_model_is_a_component_with_its_card():
     model = bill()["metadata"]["component"]
     assert model["type"] == "machine-learning-model"
-    assert model["hashes"][0]["content"] == model["components"][0]["hashes"][0]["content"]
-    assert model["components"][0]["name"] == MODEL
+    assert model["hashes"][0]["content"] == model["components"][1]["hashes"][0]["content"]
+    assert [one["name"] for one in model["components"]] == ["card.md", MODEL]
     whole, part = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert whole == {
         "type": "rmse",
@@ -91,6 +91,14 @@ def test_every_package_is_there_once_with_its_role():
     refs = {one["bom-ref"] for one in found["components"]}
     assert set(found["dependencies"][0]["dependsOn"]) <= refs
     assert len(refs) == len(found["components"])
+
+
+def test_a_python_release_needs_its_packages(schema):
+    given = {"python/model.pkl": b"\x80", "requirements.lock": REQUIREMENTS.encode(), "card.md": b"# x"}
+    found = json.loads(make_sbom(manifest(runtime="python"), contract(), described(), given))
+    schema.validate(found)
+    assert {one["scope"] for one in found["components"] if one["type"] == "library"} == {"required"}
+    assert [one["name"] for one in found["metadata"]["component"]["components"]] == ["card.md", "python/model.pkl"]
 
 
 def test_pins():

@@ -2,7 +2,8 @@
 
 The commit is checked out into a fresh folder, the reference fetched by its hash (from that checkout, from the project's data
 versioning, or from where it lay), the model by its version; then the same build runs with what the manifest says the user
-asked. Nothing is copied from the old release but the user's own contract. Equal digests mean equal bytes, all of them.
+asked. Nothing is copied from the old release but a contract that the user wrote, and the lock of a Python release. Equal digests mean
+equal bytes, all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from holdfast.release.compare import diff
 if TYPE_CHECKING:
     from holdfast.core.ports import DataVersions, Tables
 
-__all__ = ["REPRODUCE_STEPS", "Project", "Reproduced", "marks_of", "reference_of", "reproduce"]
+__all__ = ["REPRODUCE_STEPS", "Project", "Reproduced", "marks_of", "reference_of", "reproduce", "wish_of"]
 
 REPRODUCE_STEPS: Final = ("code", "data", *STEPS)
 
@@ -102,7 +103,7 @@ def reproduce(
         purpose=manifest.recipe.get("purpose", ""),
         trust_pickle=trust_pickle,
         python=_as_python(release),
-        wish=Wish(recipe=msgspec.convert(manifest.variant, Recipe)) if manifest.variant else None,
+        wish=wish_of(release),
         progress=progress,
     )
     found = diff(release, rebuilt) | {"files": _files(release, rebuilt)}
@@ -119,6 +120,12 @@ def _as_python(release: Release) -> AsPython:
     if release.manifest.runtime != "python":
         return AsPython()
     return AsPython(wanted=True, lock=(release.path / REQUIREMENTS).read_text(encoding="utf-8"))
+
+
+def wish_of(release: Release) -> Wish | None:
+    """What was done to the converted model, to be done once more."""
+    variant = release.manifest.variant
+    return Wish(recipe=msgspec.convert(variant, Recipe)) if variant else None
 
 
 def marks_of(release: Release) -> Marks:

@@ -1,8 +1,8 @@
 """Follow an alias: when it moves in the registry, build the version that it names now, and propose it.
 
-The new version gets the live release's reference, as it was pinned, and what the user said of its columns; so both are judged
-on the same rows. Nothing is deployed. What could not be built is recorded with the reason, and tried again only when
-the alias moves on or a person asks.
+The new version gets the live release's reference, as it was pinned, what the user said of its columns, and the same variant;
+so both are judged on the same rows. Nothing is deployed. What could not be built is recorded with the reason, and tried again
+only when the alias moves on or a person asks.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from holdfast.build.packaged import AsPython
 from holdfast.build.pipeline import Parts, build
-from holdfast.build.reproduce import Project, marks_of, reference_of
+from holdfast.build.reproduce import Project, marks_of, reference_of, wish_of
 from holdfast.decide.proposals import propose, refuse
 from holdfast.errors import HoldfastError, UsageError
 from holdfast.release.compare import diff
@@ -96,6 +97,8 @@ def follow(
                 marks=marks_of(live),
                 name=live.manifest.name,
                 code=project.code_state(project.folder),
+                python=AsPython(wanted=live.manifest.runtime == "python"),
+                wish=wish_of(live),
                 purpose=live.manifest.recipe.get("purpose", ""),
                 progress=progress,
             )

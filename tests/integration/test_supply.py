@@ -128,7 +128,7 @@ def test_an_audit_says_what_is_known_and_signs_it(project, release):
     path = project.folder / ".holdfast" / "releases" / release
     numpy = read(path).manifest.builder["numpy"]
     today = datetime.now(UTC).isoformat()
-    code, out, err = project.call("audit", release)
+    code, out, err = project.call("audit", release, "--server")
     assert code == 3
     assert "Unknown whether any of" in err
     code, out, err = project.call("audit", release, "--osv", osv(project, "NumPy", numpy, today), "--json")

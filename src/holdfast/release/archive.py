@@ -116,7 +116,7 @@ def _unpack(entries: Iterator[_Entry], growing: Path, trusted: Keys) -> str:
             put_file(folder / name, _read(entry, SMALL))
             continue
         if not vouched:
-            check_signatures(folder, trusted)
+            check_signatures(folder, manifest.name, trusted)
             vouched = True
         if left.pop(name, -1) != entry.size:
             raise _bad(f"'{name[:120]}' is not in the manifest, or of another size")

@@ -174,7 +174,7 @@ def verify(path: Path, trusted: Keys) -> Manifest:
     for name, entry in expected.items():
         if _hash(path / name) != entry.sha256:
             raise _tampered(f"'{name}' is not what was built", path / name)
-    check_signatures(path, trusted)
+    check_signatures(path, release.manifest.name, trusted)
     return release.manifest
 
 
@@ -192,9 +192,9 @@ def statements(path: Path, trusted: Keys) -> list[Statement]:
     return [statement for statement, _ in signed(path, trusted)]
 
 
-def check_signatures(path: Path, trusted: Keys) -> None:
-    """As many trusted keys as it takes have signed the release."""
-    found, ended = _said(path, trusted)
+def check_signatures(path: Path, name: str, trusted: Keys) -> None:
+    """As many trusted keys as it takes have signed the release of this name."""
+    found, ended = _said(path, name, trusted)
     signers = {keyid for statement, keyid in found if statement.predicate_type == RELEASE}
     if len(signers) >= max(trusted.signatures, 1):
         return
@@ -211,16 +211,16 @@ def check_signatures(path: Path, trusted: Keys) -> None:
 
 def signed(path: Path, trusted: Keys) -> list[tuple[Statement, str]]:
     """All statements as `statements` gives them, each with the id of the key that signed it."""
-    return _said(path, trusted)[0]
+    return _said(path, read(path).manifest.name, trusted)[0]
 
 
-def _said(path: Path, trusted: Keys) -> tuple[list[tuple[Statement, str]], list[KeyEnded]]:
+def _said(path: Path, name: str, trusted: Keys) -> tuple[list[tuple[Statement, str]], list[KeyEnded]]:
     """Statements with the id of the key that signed each, and what is said against those whose key has ended."""
     found: list[tuple[Statement, str]] = []
     ended: list[KeyEnded] = []
     for file in sorted((path / ATTESTATIONS).glob(f"*{SUFFIX}")):
         statement, key = read_envelope(file.read_bytes(), trusted, str(file))
-        if statement.digest != path.name:
+        if statement.digest != path.name or statement.name != name:  # by the name a key may be limited
             raise _tampered("the statement is about another release", file)
         try:
             check_word(statement, key, trusted, str(file))

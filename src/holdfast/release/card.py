@@ -7,6 +7,7 @@ as one HTML page that needs nothing else and asks nobody.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -19,6 +20,9 @@ from holdfast.release.trust import RELEASE, Statement
 
 __all__ = ["card_page", "living_card"]
 
+_LONG_AGO: Final = 10**15
+"""Whole numbers beyond are times, microseconds since 1970: this one is in 2001."""
+_VERSION: Final = re.compile(r":v\d+$")
 STYLE: Final = """
 body{font:16px/1.55 system-ui,sans-serif;color:#1d2430;background:#fff;max-width:54rem;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.9rem}h2{font-size:1.2rem;margin-top:2.2rem;border-bottom:1px solid #d9dee6;padding-bottom:.25rem}
@@ -36,7 +40,7 @@ def living_card(
     parts = [release.card.rstrip("\n"), _signatures(release, signed, keys)]
     said = [statement for statement, _ in signed if statement.predicate_type != RELEASE]
     if said:
-        parts.append("## Audits and measurements\n\n" + "\n\n".join(map(_statement, said)))
+        parts.append("## Audits, measurements and approvals\n\n" + "\n\n".join(map(_statement, said)))
     own = [event for event in events if event.release == release.digest]
     if own:
         parts.append("## Decisions\n\n" + "\n".join(map(_event, own)))
@@ -69,9 +73,8 @@ def _signatures(release: Release, signed: Sequence[tuple[Statement, str]], keys:
 
 def _statement(statement: Statement) -> str:
     """A heading, the sentence that the statement offers, and its plain facts."""
-    kind = statement.predicate_type.removeprefix("urn:holdfast:").rpartition(":")[0] or statement.predicate_type
     facts = {name: value for name, value in statement.predicate.items() if name != "sentence"}
-    lines = [f"### {_plain(kind)}", ""]
+    lines = [f"### {_plain(_VERSION.sub('', statement.predicate_type.removeprefix('urn:holdfast:')))}", ""]
     if sentence := statement.predicate.get("sentence"):
         lines += [_plain(str(sentence)), ""]
     return "\n".join([*lines, *(f"- {_plain(name)}: {_fact(value)}" for name, value in facts.items() if value != "")])
@@ -86,13 +89,18 @@ def _fact(value: Any) -> str:
         named = [one for one in value if isinstance(one, Mapping)]
         told = plain + [" ".join(str(inner) for inner in list(one.values())[:4]) for one in named]
         return _plain("; ".join(told)) or "none"
+    if isinstance(value, int) and value > _LONG_AGO:
+        return _time(value)
     return _plain(f"{value:.6g}" if isinstance(value, float) else str(value))
 
 
 def _event(event: Event) -> str:
-    at = datetime.fromtimestamp(event.at / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
     where = f" as {_plain(event.deployment)}" if event.deployment else ""
-    return f"- {at} UTC: {_plain(event.verb)}{where}" + (f", by {_plain(event.actor)}" if event.actor else "")
+    return f"- {_time(event.at)}: {_plain(event.verb)}{where}" + (f", by {_plain(event.actor)}" if event.actor else "")
+
+
+def _time(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _plain(text: str) -> str:

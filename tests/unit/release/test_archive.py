@@ -195,8 +195,8 @@ def test_a_cut_or_changed_archive_is_refused(release, keys, elsewhere, tmp_path,
     export(release.path, target, trusted_keys(keys))
     content = target.read_bytes()
     accepted = 0
-    for i in range(60):
-        place = len(content) * i // 60
+    for i in range(24):
+        place = len(content) * i // 24
         for damaged in (content[:place], content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]):
             target.write_bytes(damaged)
             try:
@@ -207,4 +207,4 @@ def test_a_cut_or_changed_archive_is_refused(release, keys, elsewhere, tmp_path,
                 verify(elsewhere / release.digest, trusted_keys(keys))
                 shutil.rmtree(elsewhere / release.digest)
                 accepted += 1
-    assert accepted < 30
+    assert accepted < 12

@@ -75,7 +75,13 @@ def release(make, keys):
     attest(
         made.path,
         "urn:holdfast:capacity:v1",
-        {"sentence": f"p99 of 2 ms {EVIL}", "p99_ms": 2.125, "plan": {"cores": 2}, "runs": [1, 2]},
+        {
+            "sentence": f"p99 of 2 ms {EVIL}",
+            "p99_ms": 2.125,
+            "at": 1_800_000_000_000_000,
+            "plan": {"cores": 2},
+            "runs": [1, 2],
+        },
         signer(keys),
     )
     return made
@@ -90,6 +96,7 @@ def test_what_came_later_is_added(release, keys):
     assert "### capacity" in card
     assert "p99\\_ms: 2.125" in card
     assert "plan: cores 2" in card
+    assert "at: 2027-01-15 08:00 UTC" in card
     assert card.count("deploy as town, by ada") == 1
 
 

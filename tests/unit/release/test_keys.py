@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from holdfast.errors import Conflict, KeyEnded, NotFound, Untrusted, UsageError, WorkspaceError
+from holdfast.errors import Conflict, KeyEnded, NotFound, Tampered, Untrusted, UsageError, WorkspaceError
 from holdfast.release import keyring
 from holdfast.release.bundle import attest, statements, verify
 from holdfast.release.keys import put, trusted_keys
-from holdfast.release.trust import create_key, signer
+from holdfast.release.trust import RELEASE, create_key, signer
 from holdfast.testing import MemoryDatabase
 
 TIMINGS = "urn:holdfast:timings:v1"
@@ -94,6 +94,17 @@ def test_a_key_says_only_what_it_is_trusted_for(make, keys, tmp_path, database):
     with pytest.raises(Untrusted, match="may not say"):
         verify(release.path, trusted(uses=("release",)))
     verify(release.path, trusted())
+
+
+def test_a_limited_key_cannot_call_a_release_by_a_name_that_it_may_sign(make, keys, tmp_path, database):
+    release = make()
+    create_key(tmp_path / "server")
+    keyring.add(database, tmp_path / "server", pem_of(keys), name="ci", actor="ada", now=NOW, releases=("loans",))
+    own = release.path / "attestations" / "release.dsse.json"
+    own.unlink()
+    own.write_bytes(signer(keys).envelope("loans", release.digest, RELEASE, {"format": 1}))
+    with pytest.raises(Tampered, match="another release"):
+        verify(release.path, at(tmp_path / "server", NOW))
 
 
 def test_what_an_ended_key_said_beside_a_good_signature_counts_for_nothing(make, keys, server, database, tmp_path):

@@ -1,6 +1,5 @@
-"""How fast one serving process answers, beside the servers that people use for this, and beside what is possible at all.
+"""How exact and how fast the trees are, beside the models' own libraries and what else compiles them.
 
-`models` builds what is served, `servers` starts Holdfast and its peers (`peers/`, each in an environment of its own under
-`.bench/`), `questions` says how each is asked, `load` asks, `duties` takes Holdfast's own work apart, and `report` writes
-the table.
+`forests` trains what is measured, `peer` runs the other sides in an environment of their own (`.bench/trees`), `clock` measures,
+and `__main__` writes the table.
 """

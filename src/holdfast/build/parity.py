@@ -17,7 +17,8 @@ import numpy as np
 
 from holdfast.build.answers import Table, native_frame, native_predict, onnx_predict
 from holdfast.build.boundary import boundary_rows
-from holdfast.errors import BuildError, ParityFailure
+from holdfast.build.convert.graph import PYTHON_RELEASE
+from holdfast.errors import BuildError, ParityFailure, Unconvertible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,13 +135,36 @@ def prove(
     float32 = "xgboost" in converted.libraries
     return parity(
         native_predict(model, converted, task=task, like=like),
-        onnx_predict(converted),
+        _running(converted),
         table,
         boundary_rows(converted, table, limit=limit),
         task=task,
         tolerance=FLOAT32_TOLERANCE if float32 else TOLERANCE,
         float32=float32,
     ).require()
+
+
+def _running(converted: Converted) -> Callable[[Table], NDArray[np.float64]]:
+    """The built model, whose failures are told as what they are: a conversion that was none."""
+
+    def fails(bad: Exception) -> Unconvertible:
+        reason = (str(bad).strip().splitlines() or [type(bad).__name__])[0]
+        return Unconvertible(
+            f"the built graph does not run: {reason[:200]}", f"a model of {converted.flavour}", PYTHON_RELEASE
+        )
+
+    try:
+        answers = onnx_predict(converted)
+    except Exception as bad:
+        raise fails(bad) from bad
+
+    def predict(table: Table) -> NDArray[np.float64]:
+        try:
+            return answers(table)
+        except Exception as bad:
+            raise fails(bad) from bad
+
+    return predict
 
 
 def _asked(original: Callable[[Table], NDArray[np.float64]], table: Table) -> NDArray[np.float64]:

@@ -10,6 +10,9 @@ from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    BaggingRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
@@ -19,6 +22,8 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
     VotingClassifier,
     VotingRegressor,
 )
@@ -34,6 +39,7 @@ from sklearn.linear_model import (
     TweedieRegressor,
 )
 from sklearn.model_selection import GridSearchCV
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -70,6 +76,14 @@ CLASSIFIERS: dict[str, Any] = {
         voting="soft",
         weights=[1, 2],
     ),
+    "bag of trees": BaggingClassifier(
+        DecisionTreeClassifier(max_depth=5), n_estimators=6, max_features=0.6, random_state=0
+    ),
+    "ada boost": AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=8, random_state=0),
+    "one against rest": OneVsRestClassifier(RandomForestClassifier(5, random_state=0)),
+    "stack": StackingClassifier(
+        [("a", LogisticRegression(max_iter=500)), ("b", DecisionTreeClassifier(max_depth=4)), ("c", LinearSVC())], cv=2
+    ),
     "search": GridSearchCV(LogisticRegression(max_iter=500), {"C": [0.1, 1.0]}, cv=2),
 }
 
@@ -100,6 +114,12 @@ REGRESSORS: dict[str, Any] = {
     "polynomial kernel": SVR(kernel="poly"),
     "sigmoid kernel": SVR(kernel="sigmoid"),
     "neighbours": KNeighborsRegressor(),
+    "bag of trees": BaggingRegressor(DecisionTreeRegressor(max_depth=5), n_estimators=6, random_state=0),
+    "stack": StackingRegressor(
+        [("a", Ridge()), ("b", RandomForestRegressor(5, random_state=0))],
+        GradientBoostingRegressor(n_estimators=5),
+        cv=2,
+    ),
     "vote": VotingRegressor([("a", Ridge()), ("b", RandomForestRegressor(5, random_state=0))]),
 }
 

@@ -7,14 +7,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.multioutput import MultiOutputRegressor
+from sklearn.neighbors import KNeighborsRegressor, LocalOutlierFactor, RadiusNeighborsRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 from xgboost import XGBRegressor
 
 from holdfast.build.convert import check_onnx, convert
+from holdfast.build.parity import prove
 from holdfast.errors import Unconvertible
 
 NUMBERS = ["area", "rooms", "age", "new"]
@@ -65,6 +69,23 @@ def test_a_model_without_probabilities_and_a_wrong_task(houses: Any) -> None:
         convert(RidgeClassifier().fit(numbers.frame, numbers.dear), numbers.inputs, "binary")
     with pytest.raises(Unconvertible, match="classifier can't be built for regression"):
         convert(LogisticRegression().fit(numbers.frame, numbers.dear), numbers.inputs, "regression")
+
+
+@pytest.mark.parametrize("model", [KNeighborsRegressor(), MultiOutputRegressor(Ridge()), PLSRegression(1)], ids=str)
+def test_several_numbers_at_once_are_refused_also_by_what_is_borrowed(houses: Any, model: Any) -> None:
+    numbers = houses.only(["area", "rooms"])
+    model.fit(numbers.frame.to_numpy(), np.column_stack([houses.price, houses.price]))
+    with pytest.raises(Unconvertible, match="more than one output column"):
+        convert(model, numbers.inputs, "regression")
+
+
+def test_verdicts_on_outliers_and_graphs_that_do_not_run_are_refused(houses: Any) -> None:
+    numbers = houses.only(["area", "rooms"])
+    with pytest.raises(Unconvertible, match="detector of outliers"):
+        convert(LocalOutlierFactor(novelty=True).fit(numbers.frame.to_numpy()), numbers.inputs, "regression")
+    model = RadiusNeighborsRegressor(20.0).fit(numbers.frame.to_numpy(), houses.price)
+    with pytest.raises(Unconvertible, match="does not run"):
+        prove(model, convert(model, numbers.inputs, "regression"), numbers.table, task="regression")
 
 
 def test_columns_that_do_not_fit(houses: Any) -> None:

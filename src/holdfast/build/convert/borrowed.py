@@ -32,6 +32,8 @@ FLOAT32_OPERATORS = {
 def borrow(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     """Convert a model by skl2onnx and graft it on."""
     matrix = graph.matrix(frame, model, path)
+    if not hasattr(model, "classes_"):
+        _refuse_other_answers(model, len(frame), path)
     borrowed = _convert(model, len(frame), path)
     names = {"X": matrix}
     for constant in borrowed.graph.initializer:
@@ -49,6 +51,17 @@ def borrow(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
         else:
             _adopt(graph, node, names)
     return _answer(graph, model, [names[output.name] for output in borrowed.graph.output])
+
+
+def _refuse_other_answers(model: Any, width: int, path: Path) -> None:
+    """Several numbers, and verdicts on outliers: neither is what a regression answers."""
+    if hasattr(model, "offset_") and hasattr(model, "decision_function"):
+        raise path.refuse(model, "the scores of this detector of outliers", "use IsolationForest or OneClassSVM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        answer = np.asarray(model.predict(np.zeros((1, width))))
+    if answer.size > 1:
+        raise path.refuse(model, "more than one output column", "train one model per output")
 
 
 def _convert(model: Any, width: int, path: Path) -> Any:

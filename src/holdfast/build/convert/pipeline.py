@@ -7,6 +7,7 @@ from skl2onnx.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from holdfast.build.convert import boosters, estimators
 from holdfast.build.convert.borrowed import borrow
 from holdfast.build.convert.estimators import Answer, both_classes, class_labels, normalised
 from holdfast.build.convert.functions import EXACT, INEXACT
-from holdfast.build.convert.graph import Frame, Graph, Path
+from holdfast.build.convert.graph import Column, Frame, Graph, Path, columns_of
 from holdfast.build.convert.steps import kind_of, transform
 
 if TYPE_CHECKING:
@@ -103,6 +104,84 @@ def _vote(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     return Answer(probabilities=_mean(graph, [a.probabilities for a in answers], weights), classes=class_labels(model))
 
 
+def _bagging(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """The mean of members that were trained on parts of rows and columns."""
+    members = []
+    for number, (member, features) in enumerate(zip(model.estimators_, model.estimators_features_, strict=True)):
+        here = path / f"member {number}"
+        found = answer(graph, tuple(frame[int(i)] for i in features), member, here)
+        if hasattr(model, "classes_") and (not found.probabilities or len(found.classes or ()) != len(model.classes_)):
+            raise here.refuse(member, "a member that gives no probability of every class", "bag trees or linear models")
+        members.append(found.probabilities or found.prediction)
+    mean = _mean(graph, members, None)
+    if not hasattr(model, "classes_"):
+        return Answer(prediction=mean)
+    return Answer(probabilities=mean, classes=class_labels(model))
+
+
+def _ada_boost(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """AdaBoostClassifier: each member votes for one class with its weight; their sum is a score, softened to probabilities.
+
+    (SAMME: J. Zhu, H. Zou, S. Rosset, T. Hastie, Multi-class AdaBoost, Statistics and Its Interface 2, 2009.)
+    """
+    labels = class_labels(model)
+    total = float(np.sum(model.estimator_weights_[: len(model.estimators_)]))
+    votes = []
+    for number, member in enumerate(model.estimators_):
+        found = answer(graph, frame, member, path / f"member {number}")
+        if not found.probabilities or found.classes != labels:
+            raise path.refuse(model, "a member that gives no probability of every class", "boost decision trees")
+        chosen = graph.op("ArgMax", found.probabilities, axis=1, keepdims=1)
+        hit = graph.op("Equal", chosen, graph.constant(np.arange(len(labels)).reshape(1, -1)))
+        weight = float(model.estimator_weights_[number])
+        votes.append(graph.op("Where", hit, graph.number(weight), graph.number(-weight / (len(labels) - 1))))
+    scores = graph.op("Div", graph.op("Sum", *votes), graph.number(total))
+    if (
+        len(labels) == 2
+    ):  # both columns say the same, with opposite signs; scikit-learn adds them up and halves them again
+        return Answer(probabilities=graph.op("Softmax", scores, axis=1), classes=labels)
+    softened = graph.op("Div", scores, graph.number(len(labels) - 1.0))
+    return Answer(probabilities=graph.op("Softmax", softened, axis=1), classes=labels)
+
+
+def _stacked(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """Models whose answers are the columns of a last one."""
+    named = [name for name, part in model.estimators if part != "drop"]
+    columns: list[Column] = []
+    for name, member, method in zip(named, model.estimators_, model.stack_method_, strict=True):
+        found = answer(graph, frame, member, path / name)
+        given = {"predict": found.prediction, "predict_proba": found.probabilities, "decision_function": found.decision}
+        tensor = given[method]
+        if not tensor:
+            raise (path / name).refuse(member, f"{method} of a stacked model", "stack models that give probabilities")
+        count = len(found.classes or ()) if method == "predict_proba" else 1
+        if method == "decision_function" and len(found.classes or ()) > 2:
+            count = len(found.classes or ())
+        made = columns_of(tensor, [f"{name}{i}" for i in range(count)], exact=False)
+        columns += made[1:] if method == "predict_proba" and count == 2 else made  # of two chances one says it all
+    seen = (*columns, *frame) if model.passthrough else tuple(columns)
+    last = answer(graph, seen, model.final_estimator_, path / "final_estimator")
+    return replace(last, classes=class_labels(model)) if hasattr(model, "classes_") else last
+
+
+def _one_against_rest(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
+    """OneVsRestClassifier: a model per class; their chances are brought to the sum 1."""
+    labels, chances = class_labels(model), []
+    for number, member in enumerate(model.estimators_):
+        here = path / f"class {number}"
+        found = answer(graph, frame, member, here)
+        if not found.probabilities or len(found.classes or ()) != 2:
+            raise here.refuse(member, "a member that gives no probabilities", "use members that give them")
+        chances.append(graph.op("Gather", found.probabilities, graph.constant(np.array([1])), axis=1))
+    if len(chances) == 1:
+        return Answer(probabilities=both_classes(graph, chances[0]), classes=labels)
+    scores = graph.op("Concat", *chances, axis=1)
+    total = graph.op("ReduceSum", scores, graph.constant(np.array([1])), keepdims=1)
+    none = graph.op("Equal", total, graph.number(0.0))
+    divided = graph.op("Div", scores, graph.op("Where", none, graph.number(1.0), total))
+    return Answer(probabilities=divided, classes=labels)
+
+
 def _calibrated(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
     labels = class_labels(model)
     members = []
@@ -158,6 +237,12 @@ WRAPPERS: dict[str, Callable[[Graph, Frame, Any, Path], Answer]] = {
     "TransformedTargetRegressor": _transformed_target,
     "VotingClassifier": _vote,
     "VotingRegressor": _vote,
+    "BaggingClassifier": _bagging,
+    "BaggingRegressor": _bagging,
+    "AdaBoostClassifier": _ada_boost,
+    "StackingClassifier": _stacked,
+    "StackingRegressor": _stacked,
+    "OneVsRestClassifier": _one_against_rest,
     "CalibratedClassifierCV": _calibrated,
 }
 """Models around models, by scikit-learn class name."""

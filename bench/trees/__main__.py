@@ -137,7 +137,9 @@ def _round(value: float) -> str:
 
 def how() -> str:
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    return f"Measured on {day}, {os.cpu_count()} cores, Python {platform.python_version()}; one thread, medians."
+    cores, load = os.cpu_count() or 1, os.getloadavg()[2]
+    busy = f" The machine was busy with other work (load {load:.0f}), so the speeds say little." if load > 1.5 else ""
+    return f"Measured on {day}, {cores} cores, Python {platform.python_version()}; one thread, medians.{busy}"
 
 
 def say(text: str) -> None:

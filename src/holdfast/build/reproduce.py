@@ -2,8 +2,8 @@
 
 The commit is checked out into a fresh folder, the reference fetched by its hash (from that checkout, from the project's data
 versioning, or from where it lay), the model by its version; then the same build runs with what the manifest says the user
-asked. Nothing is copied from the old release but a contract that the user wrote, and the lock of a Python release. Equal digests mean
-equal bytes, all of them.
+asked. Nothing is copied from the old release but a contract that the user wrote, and the lock of a Python release. Equal
+digests mean equal bytes, all of them.
 """
 
 from __future__ import annotations

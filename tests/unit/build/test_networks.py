@@ -1,10 +1,13 @@
 """PyTorch modules and ONNX networks: shape, meaning of the answers, bytes that depend on the module alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
-from holdfast.build.adopt import adopt, inspect_onnx
+from holdfast.build.adopt import adopt, inspect_onnx, original_answers
 from holdfast.build.convert import Input
 from holdfast.build.convert.torch import answers, exported, is_module, is_program, open_program, saved, to_onnx
 from holdfast.build.networks import network_answers, network_of, understood
@@ -14,6 +17,7 @@ from holdfast.errors import BuildError, RegistryError, Unconvertible
 pytestmark = pytest.mark.xdist_group("torch")
 
 SIDE = 8
+RNG = np.random.default_rng(0)
 COLUMNS = tuple(f"p{i}" for i in range(SIDE * SIDE))
 
 
@@ -62,40 +66,62 @@ def test_equal_modules_give_equal_bytes(program, tmp_path):
     assert to_onnx(open_program(tmp_path / "model.pt2", ())) == to_onnx(program)
 
 
+def ending(kinds, width, last=""):
+    """An ONNX graph of one product and, perhaps, a last step: a stand-in for what a network becomes."""
+    weights = np.random.default_rng(3).normal(size=(4, width)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["raw"]),
+        helper.make_node(last or "Identity", ["raw"], ["said"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "ending",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 2])],
+        [helper.make_tensor_value_info("said", TensorProto.FLOAT, ["n", width])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    table = {f"p{i}": RNG.normal(size=60) for i in range(4)} | {"kind": RNG.integers(kinds, size=60).astype(float)}
+    foreign = replace(inspect_onnx(model.SerializeToString()), flavour="torch")
+    return understood(foreign, [f"p{i}" for i in range(4)], table, "kind", ()), table
+
+
 @pytest.mark.parametrize(
-    ("last", "link"),
-    [(None, "softmax"), (torch.nn.Softmax(1), ""), (torch.nn.LogSoftmax(1), "exp")],
-    ids=["logits", "probabilities", "logarithms"],
+    ("kinds", "width", "last", "link"),
+    [
+        (4, 4, "", "softmax"),
+        (4, 4, "Softmax", ""),
+        (4, 4, "LogSoftmax", "exp"),
+        (2, 1, "", "sigmoid"),
+        (2, 1, "Sigmoid", "one"),
+    ],
+    ids=["logits", "probabilities", "logarithms", "logit", "chance"],
 )
-def test_what_the_answers_mean_is_seen_on_rows(last, link):
-    table = pictures()
-    program = exported(picture_net(last), (1, SIDE, SIDE))
-    foreign = understood(network_of(program), COLUMNS, table, "kind", ())
+def test_what_the_answers_mean_is_seen_on_rows(kinds, width, last, link):
+    foreign, table = ending(kinds, width, last)
     assert foreign.link == link
-    assert foreign.classes == (0, 1, 2, 3)
-    assert foreign.shape == (1, SIDE, SIDE)
-    inputs = [Input(name, "FP32") for name in COLUMNS]
-    built = onnx_predict(adopt(foreign, inputs, "multiclass"))(table)
-    wanted = network_answers(program, foreign, inputs, table)
+    assert list(map(str, foreign.classes)) == [str(kind) for kind in range(kinds)]
+    assert foreign.shape == (2, 2)
+    inputs = [Input(f"p{i}", "FP32") for i in range(4)]
+    built = onnx_predict(adopt(foreign, inputs, "binary" if kinds == 2 else "multiclass"))(table)
+    assert built.shape == (60, kinds)
     np.testing.assert_allclose(built.sum(axis=1), 1, atol=1e-6)
-    np.testing.assert_allclose(built, wanted, atol=1e-6)
-
-
-@pytest.mark.parametrize(("last", "link"), [(None, "sigmoid"), (torch.nn.Sigmoid(), "one")], ids=["logit", "chance"])
-def test_one_answer_and_two_labels_are_two_classes(last, link):
-    table = pictures(classes=2)
-    program = exported(picture_net(last, classes=1), (1, SIDE, SIDE))
-    foreign = understood(network_of(program), COLUMNS, table, "kind", ())
-    assert (foreign.link, foreign.classes) == (link, ("0", "1"))
-    inputs = [Input(name, "FP32") for name in COLUMNS]
-    built = onnx_predict(adopt(foreign, inputs, "binary"))(table)
-    np.testing.assert_allclose(built, network_answers(program, foreign, inputs, table), atol=1e-6)
+    np.testing.assert_allclose(built, original_answers(foreign, inputs, table), atol=1e-6)
 
 
 def test_one_answer_and_many_labels_are_a_number():
-    table = pictures() | {"kind": np.linspace(0, 1, 40)}
-    foreign = understood(network_of(exported(picture_net(classes=1), (1, SIDE, SIDE))), COLUMNS, table, "kind", ())
+    foreign, _ = ending(9, 1)
     assert (foreign.link, foreign.classes) == ("", ())
+
+
+def test_a_program_and_its_graph_answer_alike(program):
+    table = pictures()
+    foreign = understood(network_of(program), COLUMNS, table, "kind", ())
+    assert (foreign.link, foreign.shape) == ("softmax", (1, SIDE, SIDE))
+    inputs = [Input(name, "FP32") for name in COLUMNS]
+    built = onnx_predict(adopt(foreign, inputs, "multiclass"))(table)
+    np.testing.assert_allclose(built, network_answers(program, foreign, inputs, table), atol=1e-6)
 
 
 def test_a_network_of_whole_numbers():
@@ -110,7 +136,7 @@ def test_a_network_of_whole_numbers():
 def test_more_labels_than_classes_are_refused(program):
     table = pictures(classes=4) | {"kind": np.array(["a", "b", "c", "d", "e"] * 8, dtype=object)}
     with pytest.raises(BuildError, match="tells 4 classes apart, the labels have 5"):
-        understood(network_of(program), COLUMNS, table, "kind", ())
+        understood(inspect_onnx(to_onnx(program)), COLUMNS, table, "kind", ())
 
 
 def test_the_wrong_shape_is_told_with_the_shape():

@@ -29,10 +29,12 @@ __all__ = ["Timing", "measure", "providers"]
 ROUNDS: Final = 4
 ROUND_S: Final = 0.12
 """Seconds of one round at the user's rows."""
-BATCH_S: Final = 0.06
-BATCHES: Final = (1, 8, 32, 128, 512)
-WARM: Final = 5
+BATCH_S: Final = 0.05
+BATCHES: Final = (1, 8, 64, 512)
+WARM: Final = 3
 FEWEST: Final = 20
+LONG_S: Final = 1.5
+"""A round of a slow model ends after so long, however few runs it had; batches that would take longer are left out."""
 LIMIT_S: Final = 300
 KNOWN: Final = (
     "TensorrtExecutionProvider",
@@ -130,14 +132,13 @@ def _child() -> None:
         some = {name: values[:rows] for name, values in feeds.items()}
         return lambda: session.run(None, some)
 
-    most = len(next(iter(feeds.values())))
-    of(most)()
-    memory = (_memory() - before) / 1024.0
     rounds = [_timed(of(request.rows), ROUND_S) for _ in range(ROUNDS)]
+    pace = min(float(times.mean()) for times in rounds) / request.rows
     batches = {}
-    for rows in dict.fromkeys((request.rows, *BATCHES)):
-        if rows <= most:
+    for rows in sorted({request.rows, *BATCHES}):
+        if rows == request.rows or (rows <= len(next(iter(feeds.values()))) and rows * pace < LONG_S):
             batches[str(rows)] = rows / min(float(_timed(of(rows), BATCH_S).mean()) for _ in range(2))
+    memory = (_memory() - before) / 1024.0
     quietest = min(rounds, key=lambda times: float(times.mean()))
     found = Timing(
         p50_ms=float(np.median(quietest)) * 1e3,
@@ -150,15 +151,13 @@ def _child() -> None:
 
 
 def _timed(run: Callable[[], Any], seconds: float) -> Any:
-    for _ in range(WARM):
-        run()
     times: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < FEWEST:
+    began = time.perf_counter()
+    while (passed := time.perf_counter() - began) < seconds or (len(times) < WARM + FEWEST and passed < LONG_S):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return np.array(times)
+    return np.array(times[WARM:] if len(times) > 2 * WARM else times[-1:])
 
 
 def _memory() -> int:

@@ -8,7 +8,6 @@ pruning for accelerating very deep neural networks", ICCV 2017: choose channels 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from holdfast.build.answers import open_session
 from holdfast.build.convert.graph import onnx
 from holdfast.build.optimise.chains import Chain, Net
-from holdfast.core.blocks import in_blocks
+from holdfast.build.optimise.rows import parts
 from holdfast.errors import Unconvertible
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def pruned(content: bytes, share: float, calibration: Feeds | None) -> bytes:
         raise Unconvertible(
             "nothing to do: no layer's channels are seen by the next layer alone", "step 'pruned'", "leave the step out"
         )
-    seen = _activations(content, [chain.last.input[0] for chain in chains], calibration)
+    seen = _watched(content, chains, calibration)
     for chain in chains:
         _narrow(net, chain, _kept(chain, share), seen.get(chain.last.input[0]))
     return net.to_bytes()
@@ -47,22 +46,58 @@ def _kept(chain: Chain, share: float) -> int:
     return max(round(chain.channels * (1.0 - share)), 1)
 
 
-def _activations(content: bytes, names: list[str], calibration: Feeds | None) -> dict[str, NDArray[np.float64]]:
-    """What the layers read, as [rows, inputs, positions]; empty without rows."""
+def _watched(content: bytes, chains: list[Chain], calibration: Feeds | None) -> dict[str, _Moments]:
+    """What the layers read, summed over reference rows a few at a time; empty without rows."""
     if calibration is None:
         return {}
     lib = onnx()
     model = lib.load_model_from_string(content)
     del model.graph.output[:]
-    model.graph.output.extend(lib.ValueInfoProto(name=name) for name in dict.fromkeys(names))
+    wanted = list(dict.fromkeys(chain.last.input[0] for chain in chains))
+    model.graph.output.extend(lib.ValueInfoProto(name=name) for name in wanted)
     session = open_session(model.SerializeToString())
-    wanted = list(dict.fromkeys(names))
-    found = in_blocks(partial(session.run, wanted), calibration)
-    shaped = (np.asarray(values, dtype=np.float64) for values in found)
-    return {name: values.reshape(*values.shape[:2], -1) for name, values in zip(wanted, shaped, strict=True)}
+    found = {chain.last.input[0]: _Moments(chain.channels) for chain in chains}
+    for some in parts(calibration):
+        for name, values in zip(wanted, session.run(wanted, some), strict=True):
+            found[name].add(np.asarray(values, dtype=np.float64))
+    return found
 
 
-def _narrow(net: Net, chain: Chain, count: int, seen: NDArray[np.float64] | None) -> None:
+class _Moments:
+    """Sums over activations [rows, channels, inputs of a channel (several behind a flattening), positions]."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        self._count = 0
+        self._sum: NDArray[np.float64] = np.zeros(())
+        self._squares: NDArray[np.float64] = np.zeros(())
+        self._products: NDArray[np.float64] = np.zeros(())
+
+    def add(self, seen: NDArray[np.float64]) -> None:
+        """Some more rows, as the layer reads them."""
+        inputs = seen.shape[1] // self._channels
+        seen = seen.reshape(len(seen), self._channels, inputs, -1)
+        by_channel = seen.transpose(1, 0, 2, 3).reshape(self._channels, -1)
+        self._count += len(seen) * seen.shape[3]
+        self._sum = self._sum + seen.sum(axis=(0, 3))
+        self._squares = self._squares + np.square(seen).sum(axis=(0, 3))
+        self._products = self._products + by_channel @ by_channel.T
+
+    def means(self) -> NDArray[np.float64]:
+        """Of each input: [channels, inputs of a channel]."""
+        return np.asarray(self._sum / self._count)
+
+    def variances(self) -> NDArray[np.float64]:
+        """The same."""
+        return np.asarray(np.maximum(self._squares / self._count - np.square(self.means()), 0.0))
+
+    def spread(self) -> NDArray[np.float64]:
+        """Covariance of the channels, around the mean of each input."""
+        means = self.means()
+        return np.asarray((self._products / self._count - means @ means.T) / means.shape[1])
+
+
+def _narrow(net: Net, chain: Chain, count: int, seen: _Moments | None) -> None:
     """Leave out all but `count` channels between the two layers."""
     first, last = net.weights(chain.first), net.weights(chain.last)
     assert first is not None
@@ -73,7 +108,7 @@ def _narrow(net: Net, chain: Chain, count: int, seen: NDArray[np.float64] | None
         means, spread = np.zeros(reads.shape[1:3]), np.eye(chain.channels)
         moves = np.square(first.astype(np.float64)).reshape(len(first), -1).sum(axis=1)[:, None]
     else:
-        means, spread, moves = _moments(seen.reshape(len(seen), *reads.shape[1:3], -1))
+        means, spread, moves = seen.means(), seen.spread(), seen.variances()
     matters = (np.square(reads).sum(axis=(0, 3)) * moves).sum(axis=1)
     keep = np.sort(np.argsort(-matters, kind="stable")[:count])
     gone = np.setdiff1d(np.arange(chain.channels), keep)
@@ -92,16 +127,6 @@ def _narrow(net: Net, chain: Chain, count: int, seen: NDArray[np.float64] | None
                 _cut(net, node, place, keep, chain.channels)
     net.put_weights(chain.last, stand_in.reshape(len(last), -1, *last.shape[2:]).astype(last.dtype))
     _shift(net, chain.last, lost)
-
-
-def _moments(
-    seen: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of activations [rows, channels, inputs of a channel, positions]: means and variances per input, covariance of channels."""
-    means = seen.mean(axis=(0, 3))
-    centred = seen - means[None, :, :, None]
-    by_channel = centred.transpose(1, 0, 2, 3).reshape(seen.shape[1], -1)
-    return means, by_channel @ by_channel.T / by_channel.shape[1], centred.var(axis=(0, 3))
 
 
 def _explained(spread: NDArray[np.float64], keep: NDArray[np.int64], gone: NDArray[np.int64]) -> NDArray[np.float64]:

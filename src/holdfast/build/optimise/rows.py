@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,11 +14,13 @@ from holdfast.build.convert import Input
 from holdfast.build.translate import model_table
 from holdfast.core.contract import Contract
 
-__all__ = ["Feeds", "Rows", "split"]
+__all__ = ["Feeds", "Rows", "parts", "split"]
 
 Feeds = dict[str, NDArray[Any]]
 """The graph's inputs by name, a row each along the first axis."""
 CALIBRATION: Final = 512
+PART: Final = 32
+"""Rows of one run where all that lies between a network's layers is looked at: more would take too much memory."""
 JUDGES: Final = 20_000
 """More rows make the intervals hardly narrower, and each variant answers all of them."""
 
@@ -32,9 +34,23 @@ class Rows:
     index: NDArray[np.int64]
     """Which reference rows are judged."""
 
+    def fewer(self, most: int) -> Rows:
+        """Of the judged rows at most so many, evenly taken."""
+        if len(self.index) <= most:
+            return self
+        chosen = np.linspace(0, len(self.index) - 1, most).astype(np.int64)
+        judged = {name: values[chosen] for name, values in self.judged.items()}
+        return Rows(self.calibration, judged, self.index[chosen])
+
     def first(self, count: int) -> Feeds:
         """So many rows to time a run with; repeated where there are fewer."""
         return {name: np.take(values, np.arange(count) % len(values), axis=0) for name, values in self.judged.items()}
+
+
+def parts(feeds: Feeds) -> Iterator[Feeds]:
+    """A few rows at a time."""
+    for start in range(0, len(next(iter(feeds.values()))), PART):
+        yield {name: values[start : start + PART] for name, values in feeds.items()}
 
 
 def split(contract: Contract, table: Mapping[str, NDArray[Any]]) -> Rows:
@@ -47,10 +63,8 @@ def split(contract: Contract, table: Mapping[str, NDArray[Any]]) -> Rows:
     else:
         chosen = np.linspace(0, count - 1, CALIBRATION).astype(np.int64)
         judged = np.setdiff1d(np.arange(count), chosen)
-    if len(judged) > JUDGES:
-        judged = judged[np.linspace(0, len(judged) - 1, JUDGES).astype(np.int64)]
     return Rows(
         {name: values[chosen] for name, values in feeds.items()},
         {name: values[judged] for name, values in feeds.items()},
         judged,
-    )
+    ).fewer(JUDGES)

@@ -50,6 +50,10 @@ STEPS: Final = (
 )
 """The plainest first."""
 THREADS: Final = (2, 4, 8, 16)
+SAMPLE: Final = 64
+JUDGED_S: Final = 20.0
+"""Seconds that a variant may take over the rows that judge it."""
+FEWEST: Final = 1000
 TRIED: Final = 3
 """So many of the best are tried with more threads and on other hardware."""
 CPUINFO: Final = Path("/proc/cpuinfo")
@@ -98,6 +102,7 @@ def search(
         progress: called with the name of each variant.
     """
     rows = split(contract, table)
+    rows = rows.fewer(_affordable(content, rows))
     judged = {name: values[rows.index] for name, values in table.items()}
     judge = Judge(contract, answers(content, rows.judged), None if labels is None else labels[rows.index], judged)
     bench = _Bench(content, rows, judge, wanted, progress)
@@ -180,6 +185,14 @@ def _further(front: list[Measured]) -> list[Recipe]:
     alter = msgspec.structs.replace
     threads = [alter(one.recipe, threads=count) for one in quickest for count in counts]
     return threads + [alter(one.recipe, provider=name) for name in providers() for one in quickest]
+
+
+def _affordable(content: bytes, rows: Rows) -> int:
+    """How many rows the converted model answers in the time that a variant's judgement may take; a thousand at least."""
+    some = rows.first(min(SAMPLE, len(rows.index)))
+    start = time.perf_counter()
+    answers(content, some)
+    return max(int(JUDGED_S / (time.perf_counter() - start) * SAMPLE), FEWEST)
 
 
 def _machine() -> dict[str, Any]:

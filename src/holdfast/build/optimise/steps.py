@@ -16,7 +16,7 @@ from holdfast.build.convert import check_onnx
 from holdfast.build.convert.graph import onnx
 from holdfast.build.optimise.leaves import fewer_leaves
 from holdfast.build.optimise.prune import pruned
-from holdfast.build.optimise.rows import Feeds
+from holdfast.build.optimise.rows import Feeds, parts
 from holdfast.build.optimise.trees import fewer_trees
 from holdfast.core.variant import Recipe
 from holdfast.errors import BuildError, Unconvertible
@@ -110,10 +110,10 @@ def _int8(content: bytes, calibration: Feeds | None) -> bytes:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
         class Reader(CalibrationDataReader):  # type: ignore[misc]
-            """All rows at once: minimum and maximum are all that is asked of them."""
+            """Some rows at a time: only their minimum and maximum are kept."""
 
             def __init__(self, feeds: Feeds) -> None:
-                self._feeds = iter([feeds])
+                self._feeds = parts(feeds)
 
             def get_next(self) -> Feeds | None:
                 return next(self._feeds, None)

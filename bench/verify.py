@@ -30,8 +30,7 @@ def timed(act) -> tuple[float, float]:  # noqa: ANN001 - any call
     return time.perf_counter() - wall, time.process_time() - used
 
 
-def main() -> None:
-    size = int(sys.argv[1]) if len(sys.argv) > 1 else 1024
+def main(size: int = 256) -> None:
     source = ModelSource(uri="models:/bench/1", name="bench", version="1", flavour="onnx", files=())
     plain = Manifest(
         format=1, name="bench", task="regression", files=(), model=source, data={}, code={}, builder={}, parity={}
@@ -61,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

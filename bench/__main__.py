@@ -1,4 +1,4 @@
-"""`make bench`: speed of serving, of trees, of a whole build and of verifying; `make bench-serve` and `make bench-trees` have the peers."""
+"""`make bench`: serving, trees, a whole build, verifying; `make bench-serve` and `make bench-trees` have the peers."""
 
 import sys
 

@@ -82,7 +82,7 @@ class Workspace:
     def _python_runtime(self) -> Runtime:
         from holdfast.backends.python.runtime import PythonRuntime
 
-        return PythonRuntime(self.environments, self.settings.python)
+        return PythonRuntime(self.environments, self.settings.python, self.run / "models")
 
     @cached_property
     def environments(self) -> Environments:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from tests.faults.town import release as town_release
 
 from holdfast.build.python import build_release
 from holdfast.decide.actions import Actor, deploy
-from holdfast.errors import ParityFailure, ReleaseError, UntrustedPickle
+from holdfast.errors import ParityFailure, ReleaseError, Tampered, UntrustedPickle
 from holdfast.predictions.log import read, segments
 from holdfast.release.bundle import open_release
+from holdfast.release.compare import diff
 from holdfast.sandbox import inside
 from holdfast.workspace import create_workspace
 
@@ -198,6 +200,26 @@ def _children(server):
         for task in tasks.iterdir():
             found += [int(pid) for pid in (task / "children").read_text().split()]
     return found
+
+
+def test_one_byte_of_the_model_and_it_is_not_opened(release, workspace, tmp_path):
+    for entry in release.manifest.files:
+        copy = tmp_path / release.digest
+        shutil.copytree(release.path, copy)
+        path = copy / entry.path
+        path.chmod(0o644)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(Tampered):
+            open_release(copy, workspace.trusted)
+        shutil.rmtree(copy)
+
+
+def test_it_travels_as_an_archive(release, workspace, tmp_path):
+    cli(workspace, "export", release.digest, str(tmp_path / "prices.tar.gz"))
+    cli(workspace, "verify", release.digest)
+    assert not any(diff(release, release).values())
 
 
 def test_without_the_users_word_none_is_built(workspace, tmp_path):

@@ -13,6 +13,7 @@ import click
 from holdfast.cli.terminal import as_json, note, show, table, when
 from holdfast.core.names import short
 from holdfast.errors import HoldfastError
+from holdfast.sandbox import inside, landlock
 from holdfast.status.sources import server
 from holdfast.workspace import Workspace, create_workspace, find_workspace, open_workspace
 
@@ -85,6 +86,9 @@ def _checks(named: str | None) -> list[dict[str, Any]]:
         there = find_spec(module) is not None
         what = "installed" if there else f"pip install 'holdfast[{extra}]'"
         found.append({"check": f"extra {extra}: {module}", "state": "ok" if there else "missing", "what": what})
+    lacking = inside.missing()
+    what = lacking or f"Landlock {landlock.version()} and system call filters"
+    found.append({"check": "sandbox", "state": "missing" if lacking else "ok", "what": what})
     try:
         folder = Path(named) if named else find_workspace()
         if folder is None:

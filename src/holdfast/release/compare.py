@@ -7,14 +7,16 @@ Every section maps a name to (before, after); None where one side has none. Equa
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
-from holdfast.core.release import MODEL, REQUIREMENTS, Manifest
+from holdfast.core.release import MODEL, PYTHON_MODEL, REQUIREMENTS, Manifest
 from holdfast.core.variant import Recipe
 from holdfast.release.bundle import Release
+from holdfast.release.sbom import pins
 
 __all__ = ["diff"]
 
@@ -28,9 +30,9 @@ def diff(old: Release, new: Release) -> dict[str, Changes]:
         "contract": _changes(_contract(old), _contract(new)),
         "performance": _changes(_performance(old), _performance(new)),
         "model": _changes(
-            {"version": one.model.uri, "flavour": one.model.flavour, "graph": _digest(old, MODEL)}
+            {"version": one.model.uri, "flavour": one.model.flavour, "graph": _graph(old)}
             | ({"variant": _variant(one)} if one.variant or other.variant else {}),
-            {"version": other.model.uri, "flavour": other.model.flavour, "graph": _digest(new, MODEL)}
+            {"version": other.model.uri, "flavour": other.model.flavour, "graph": _graph(new)}
             | ({"variant": _variant(other)} if one.variant or other.variant else {}),
         ),
         "data": _changes(_data(one.data), _data(other.data)),
@@ -76,11 +78,17 @@ def _data(said: Mapping[str, Any]) -> dict[str, Any]:
     return flat | ({"training commit": run["commit"]} if "commit" in run else {})
 
 
+def _graph(release: Release) -> str | None:
+    """Of what answers: the ONNX file, or all files of a Python model."""
+    if release.manifest.runtime == "onnx":
+        return _digest(release, MODEL)
+    files = (f"{one.path} {one.sha256}\n" for one in release.manifest.files if one.path.startswith(f"{PYTHON_MODEL}/"))
+    return hashlib.sha256("".join(files).encode()).hexdigest()
+
+
 def _digest(release: Release, name: str) -> str | None:
     return next((entry.sha256 for entry in release.manifest.files if entry.path == name), None)
 
 
 def _requirements(release: Release) -> dict[str, str]:
-    lines = (release.path / REQUIREMENTS).read_text(encoding="utf-8").splitlines()
-    pinned = (line.partition("==") for line in lines if line and not line.startswith("#"))
-    return {name: version for name, _, version in pinned}
+    return {pin.name: pin.version for pin in pins((release.path / REQUIREMENTS).read_text(encoding="utf-8"))}

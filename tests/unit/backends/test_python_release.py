@@ -52,7 +52,9 @@ def opened(tmp_path):
         )
         (folder / PYTHON).write_bytes(msgspec.json.encode(told))
         (folder / REQUIREMENTS).write_text("")
-        sessions.append(PythonRuntime(Here(), Python(**({"timeout_s": 20.0} | limits))).load(folder))
+        sessions.append(
+            PythonRuntime(Here(), Python(**({"timeout_s": 20.0} | limits)), tmp_path / "scratch").load(folder)
+        )
         return sessions[-1]
 
     yield start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -48,16 +49,24 @@ class Process:
         model: how it is opened.
         python: the interpreter of its environment.
         limits: memory, time and sandbox.
+        scratch: where its scratch folder is made.
         ended: called from a thread when it has ended, however that came.
     """
 
     def __init__(
-        self, folder: Path, model: PythonModel, python: Path, limits: Python, ended: Callable[[Process], None]
+        self,
+        folder: Path,
+        model: PythonModel,
+        python: Path,
+        limits: Python,
+        scratch: Path,
+        ended: Callable[[Process], None],
     ) -> None:
         contained = limits.sandbox == "required"
         require(contained=contained)
         self._folder = folder
-        self._scratch = tempfile.mkdtemp(prefix="holdfast-model-")
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=scratch)
         inner = (folder / PYTHON_MODEL).resolve()
         policy = Policy((str(inner),), self._scratch, limits.memory_mb, contained=contained)
         told = msgspec.json.encode({"folder": str(inner), **msgspec.structs.asdict(model)}).decode()

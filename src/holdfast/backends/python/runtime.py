@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import weakref
@@ -38,11 +39,16 @@ class PythonRuntime:
     Args:
         environments: where their libraries are.
         limits: of each model's process.
+        scratch: a folder for their scratch folders; what killed processes left there is removed.
     """
 
-    def __init__(self, environments: Environments, limits: Python) -> None:
+    def __init__(self, environments: Environments, limits: Python, scratch: Path) -> None:
         self._environments = environments
         self._limits = limits
+        self._scratch = scratch
+        for left in scratch.iterdir() if scratch.is_dir() else ():
+            if not Path(f"/proc/{left.name.partition('-')[0]}").exists():
+                shutil.rmtree(left, ignore_errors=True)
 
     def load(self, model: Path, *, threads: int = 0, provider: str = "") -> PythonSession:
         """`model`: the folder that holds `python.json`, the lock and the model's files."""
@@ -53,7 +59,7 @@ class PythonRuntime:
             raise ReleaseError("this is no Python release", str(model), "holdfast verify, then build again") from None
         limits = msgspec.structs.replace(self._limits, threads=threads) if threads else self._limits
         python = self._environments.interpreter(lock, told.python)
-        keeper = _Keeper(lambda ended: Process(model, told, python, limits, ended))
+        keeper = _Keeper(lambda ended: Process(model, told, python, limits, self._scratch, ended))
         return PythonSession(told, keeper, limits.timeout_s)
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.integration.project import Project
 from tests.integration.selling import releases
+from tests.unit.build import hostile
 
 from holdfast.errors import ReleaseError
 from holdfast.release.bundle import attest, read, verify
@@ -156,3 +157,15 @@ def test_the_bill_of_materials_is_in_every_release(project):
             f.sha256 for f in read(folder / digest).manifest.files if f.path == "model.onnx"
         )
         assert any(one["type"] == "library" for one in bill["components"])
+
+
+def test_a_hostile_graph_is_neither_built_nor_registered(project):
+    for name, content in (
+        ("laughs", hostile.unread()["a thousand million laughs"]),
+        ("file", hostile.unread()["file by its path"]),
+    ):
+        (project.folder / f"{name}.onnx").write_bytes(content)
+        told = project.refused("build", f"{name}.onnx", "--reference", "reference.parquet", "--label", "price", code=1)
+        assert told["code"] == "HF501"
+    assert {model["name"] for model in project.run("list", "models")["models"]} == {"town"}
+    assert len(project.run("list")["releases"]) == 2

@@ -67,7 +67,7 @@ class ParityReport:
                 f"{self.beyond} of {self.rows} rows answer differently (by up to {self.max_difference:.2g} of the output"
                 f" scale, allowed {self.tolerance:.0e}). Worst: {rows}",
                 "the built model",
-                "please report this model; until then build it as a Python release",
+                "please report this model; until then build it as a Python release (--python)",
             )
         return self
 

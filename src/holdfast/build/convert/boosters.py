@@ -29,7 +29,9 @@ def xgboost_model(graph: Graph, frame: Frame, model: Any, path: Path) -> Answer:
         # XGBoost refuses categories that it has not seen, and so must the contract.
         graph.closed.add(frame[index].source)
         if not frame[index].text:  # a contract closes texts only
-            graph.notes.append(f"XGBoost refuses numbers of '{frame[index].name}' that it has not seen; here they are missing")
+            graph.notes.append(
+                f"XGBoost refuses numbers of '{frame[index].name}' that it has not seen; here they are missing"
+            )
         frame = _put(frame, index, _codes(graph, frame[index], categories, model, path))
     marker = getattr(model, "missing", None)
     if marker is not None and not np.isnan(marker):

@@ -49,7 +49,7 @@ def read_model(model: Any, path: Path) -> tuple[Ensemble, str]:
             raise path.refuse(
                 model,
                 f"CatBoost's own treatment of {name} ({_names(features[kind])}): the model keeps hashes, not the {name}",
-                "encode them in a Pipeline instead, or build it as a Python release",
+                "encode them in a Pipeline instead, or build it as a Python release (--python)",
             )
     loss = str(model.get_all_params().get("loss_function", "")).partition(":")[0]
     if loss not in LINKS:

@@ -105,7 +105,7 @@ def _check_operator(node: Any, known: set[Name]) -> None:
     raise Unconvertible(
         f"operator {node.op_type} of domain '{node.domain or 'ai.onnx'}' is not allowed",
         f"node '{node.name}'",
-        "use operators of the ONNX standard, or build it as a Python release",
+        "use operators of the ONNX standard, or build it as a Python release (--python)",
     )
 
 

@@ -33,7 +33,7 @@ OPSET = 21
 ML_OPSET = 5
 IR_VERSION = 10
 
-PYTHON_RELEASE = "build it as a Python release, or replace the step by one that converts"
+PYTHON_RELEASE = "build it as a Python release (--python), or replace the step by one that converts"
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def to_onnx(program: Any) -> bytes:
         raise Unconvertible(
             f"PyTorch has no ONNX form for this network: {said[0][:300] if said else type(bad).__name__}",
             "PyTorch program",
-            "replace the operation that it names, or build it as a Python release",
+            "replace the operation that it names, or build it as a Python release (--python)",
         ) from None
     model = found.model_proto
     # What the exporter tells of source files and Python classes differs from checkout to checkout.

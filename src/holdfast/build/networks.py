@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,14 +26,28 @@ from holdfast.build.rehearsal import rehearse
 from holdfast.columns.names import class_names
 from holdfast.core.blocks import in_blocks
 from holdfast.core.contract import Contract
-from holdfast.errors import BuildError
+from holdfast.errors import BuildError, Unconvertible
 
-__all__ = ["arranged", "network_answers", "network_of", "understood"]
+__all__ = ["arranged", "network_answers", "network_of", "refuse_tensorflow", "understood"]
 
 Table = Mapping[str, NDArray[Any]]
 LOOKED_AT: Final = 512
 """Rows on which the kind of answer is found out."""
 CLOSE: Final = 1e-3
+TENSORFLOW: Final = frozenset({"keras", "tensorflow", "tf_keras"})
+TENSORFLOW_FILES: Final = frozenset({".h5", ".keras", ".pb", ".tflite"})
+
+
+def refuse_tensorflow(source: Any) -> None:
+    """A model of TensorFlow or Keras, object or file: its own converter must write the ONNX file, where it installs."""
+    file = isinstance(source, (str, Path))
+    library = type(source).__module__.partition(".")[0]
+    if (file and Path(source).suffix.lower() in TENSORFLOW_FILES) or (not file and library in TENSORFLOW):
+        raise Unconvertible(
+            "TensorFlow and Keras models come in as ONNX, which their own converter writes",
+            str(source) if file else f"class {type(source).__module__}.{type(source).__qualname__}",
+            "python -m tf2onnx.convert --keras model.keras --output model.onnx, then build model.onnx",
+        )
 
 
 def network_of(program: Any) -> Foreign:

@@ -25,6 +25,7 @@ from holdfast.build.convert.torch import exported, is_module
 from holdfast.build.gates import require_clean
 from holdfast.build.lineage import Data, data_of_file, described, recipe_of, trained_on
 from holdfast.build.load import PICKLES, is_pickle
+from holdfast.build.networks import refuse_tensorflow
 from holdfast.build.optimise.search import Report
 from holdfast.build.optimise.wish import PREDICATE, Wish, optimised
 from holdfast.build.packaged import CONVERTED, AsPython, Form, Package, package, python_form
@@ -169,6 +170,7 @@ def build(
 
 def _refuse_at_once(source: Any, data: Data | None, marks: Marks, *, trust_pickle: bool) -> None:
     """What can be seen to fail before anything is registered or converted."""
+    refuse_tensorflow(source)
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() in PICKLES and not trust_pickle:
         raise _untrusted(str(source))
     if isinstance(source, (str, Path)) and ":/" not in str(source):

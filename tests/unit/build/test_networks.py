@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from holdfast.build.adopt import adopt, inspect_onnx, original_answers
 from holdfast.build.convert import Input
 from holdfast.build.convert.torch import answers, exported, is_module, is_program, open_program, saved, to_onnx
-from holdfast.build.networks import network_answers, network_of, understood
+from holdfast.build.networks import network_answers, network_of, refuse_tensorflow, understood
 from holdfast.build.parity import onnx_predict
 from holdfast.errors import BuildError, RegistryError, Unconvertible
 
@@ -142,6 +142,16 @@ def test_more_labels_than_classes_are_refused(program):
 def test_the_wrong_shape_is_told_with_the_shape():
     with pytest.raises(Unconvertible, match=r"\[n, 3\]"):
         exported(picture_net(), (3,))
+
+
+def test_tensorflow_comes_in_as_onnx(tmp_path):
+    keras = type("Sequential", (), {"__module__": "keras.src.models.sequential"})()
+    for source in (keras, tmp_path / "model.keras", "model.h5"):
+        with pytest.raises(Unconvertible, match="come in as ONNX") as told:
+            refuse_tensorflow(source)
+        assert "tf2onnx" in told.value.next_step
+    refuse_tensorflow("models:/prices/3")
+    refuse_tensorflow(torch.nn.Linear(1, 1))
 
 
 def test_weights_alone_are_no_model(tmp_path):

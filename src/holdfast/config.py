@@ -18,7 +18,19 @@ from holdfast.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Build", "Deployment", "Log", "Monitor", "Python", "Registry", "Serve", "Settings", "Trust", "load", "processors"]
+__all__ = [
+    "Build",
+    "Deployment",
+    "Log",
+    "Monitor",
+    "Python",
+    "Registry",
+    "Serve",
+    "Settings",
+    "Trust",
+    "load",
+    "processors",
+]
 
 FILE = "holdfast.toml"
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")

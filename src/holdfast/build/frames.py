@@ -22,7 +22,9 @@ TEXTS: Final = "text"
 
 
 def table_of(X: Any, y: Any = None, *, label: str = "label") -> Table:
-    """A DataFrame, a mapping of columns or an array (columns x0, x1, ... row by row) or a list of texts, with the labels as one more column."""
+    """A DataFrame, a mapping of columns, an array (columns x0, x1, ... row by row) or a list of texts, with the labels as one
+    more column.
+    """
     if hasattr(X, "to_frame") and not hasattr(X, "columns"):
         X = {X.name or TEXTS: X}
     if hasattr(X, "columns"):

@@ -57,24 +57,30 @@ def quick_tensors(body: bytes, layout: Layout, max_rows: int) -> tuple[Batch, st
     inputs = asked.inputs
     if len(asked.id) > MAX_ID or not inputs:
         return None
-    if len(inputs) == 1:
-        [only] = inputs
-        if not layout.uniform or not layout.together(only.shape) or only.datatype not in KINDS:
-            return None
-        rows, width = only.shape[0], prod(only.shape[1:])
-        if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:
-            return None
-        batch = layout.from_flat(only.data, rows, floats=layout.floats)
-    else:
-        values = []
-        for one, name in zip(inputs, layout.required, strict=False):
-            if one.name != name or one.shape not in COLUMN or one.datatype not in KINDS or len(one.data) != 1:
-                return None
-            values += one.data
-        if not len(values) == len(inputs) == len(layout.required):
-            return None
-        batch = layout.from_flat(values, 1, floats=layout.floats)
+    batch = _together(inputs[0], layout, max_rows) if len(inputs) == 1 else _apart(inputs, layout)
     return None if batch is None else (batch, asked.id)
+
+
+def _together(only: Any, layout: Layout, max_rows: int) -> Batch | None:
+    """One tensor of all features."""
+    if not layout.uniform or not layout.together(only.shape) or only.datatype not in KINDS:
+        return None
+    rows, width = only.shape[0], prod(only.shape[1:])
+    if width != len(layout.required) or width == 1 or not 0 < rows <= max_rows or len(only.data) != rows * width:
+        return None
+    return layout.from_flat(only.data, rows, floats=layout.floats)
+
+
+def _apart(inputs: list[Any], layout: Layout) -> Batch | None:
+    """One row, a tensor per feature in the contract's order."""
+    values: list[Any] = []
+    for one, name in zip(inputs, layout.required, strict=False):
+        if one.name != name or one.shape not in COLUMN or one.datatype not in KINDS or len(one.data) != 1:
+            return None
+        values += one.data
+    if not len(values) == len(inputs) == len(layout.required):
+        return None
+    return layout.from_flat(values, 1, floats=layout.floats)
 
 
 def _several(body: bytes, decode: Callable[[bytes], Any], layout: Layout, max_rows: int) -> tuple[Batch, str] | None:

@@ -96,7 +96,7 @@ $(STAMP)/dev: $(STAMP)/uv-$(UV_VERSION) pyproject.toml uv.lock
 	@$(BIN)/uv sync --quiet --locked
 	@$(BIN)/uv export --quiet --frozen --no-dev --extra torch --no-hashes --no-emit-project --no-header --no-annotate \
 	  | sed -E '/^(torch|triton|cuda|nvidia)/d' > $(STAMP)/constraints.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(STAMP)/constraints.txt torch==$(TORCH_VERSION)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c $(STAMP)/constraints.txt torch==$(TORCH_VERSION)
 	@mkdir -p $(STAMP) && touch $@ $(STAMP)/demo
 
 # The real DVC for the tests of lineage, beside the venv: its hundred packages are not ours. To lock a newer one:

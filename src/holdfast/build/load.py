@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
@@ -28,6 +30,7 @@ PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".cloudpickle", ".pt",
 """What is unpickled when it is opened; in a `.pt2`, the weights and examples may be."""
 NETWORKS: Final = frozenset({".pt", ".pth", ".pt2"})
 
+ARRAYS: Final = "sklearn.externals.array_api_compat.torch"
 KNOWN_TYPES: Final = frozenset(
     {
         "builtins.object",
@@ -110,8 +113,22 @@ def open_model(folder: Path, *, trust_pickle: bool = False, shape: tuple[int, ..
         return _lightgbm(path)
 
 
+@contextlib.contextmanager
+def _spared_torch() -> Iterator[None]:
+    """Skops imports all modules of scikit-learn, one of which imports PyTorch where it is installed: two seconds for nothing."""
+    if "torch" in sys.modules or ARRAYS in sys.modules:
+        yield
+        return
+    sys.modules[ARRAYS] = ModuleType(ARRAYS)
+    try:
+        yield
+    finally:
+        del sys.modules[ARRAYS]
+
+
 def _skops(path: Path) -> Any:
-    import skops.io
+    with _spared_torch():
+        import skops.io
 
     screen(path)
     untrusted = [str(name) for name in skops.io.get_untrusted_types(file=path)]

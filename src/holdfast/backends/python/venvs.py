@@ -108,6 +108,10 @@ def _python(version: str) -> str:
     return sys.executable if version == mine else version
 
 
+_CERTIFICATES: Final = {"UV_SYSTEM_CERTS": "1"} if Path("/etc/ssl/certs/ca-certificates.crt").is_file() else {}
+"""A company's own certificate authority is known to the system, not to uv."""
+
+
 def _uv(*arguments: str, doing: str, next_step: str) -> None:
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     command = shutil.which("uv", path=beside)
@@ -117,7 +121,7 @@ def _uv(*arguments: str, doing: str, next_step: str) -> None:
     try:
         done = subprocess.run(
             [command, *arguments, "--quiet"],
-            env=environment | {"UV_PYTHON_DOWNLOADS": "never"},
+            env=_CERTIFICATES | environment | {"UV_PYTHON_DOWNLOADS": "never"},
             capture_output=True,
             check=False,
             timeout=TIME_LIMIT_S,

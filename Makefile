@@ -38,7 +38,7 @@ test: $(STAMP)/dev $(STAMP)/dvc  ## all tests, with Chromium where it is or may 
 	@.ci/system-deps --soft
 	$(BIN)/pytest -q -n auto --dist loadgroup
 
-demo: $(STAMP)/demo  ## the story: a model goes to production and is held there (under two minutes)
+demo: $(STAMP)/demo  ## the story: a model goes to production and is held there (about two minutes)
 	$(BIN)/holdfast demo
 
 bench: $(STAMP)/dev  ## speed and memory of the serving path, speed of the trees

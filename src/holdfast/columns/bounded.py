@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-__all__ = ["KINDS", "Bounds", "row_decoder", "rows_decoder"]
+__all__ = ["KINDS", "Bounds", "Decode", "row_decoder", "rows_decoder"]
 
 KINDS: Final = frozenset({"FP64", "FP32", "INT64", "INT32"})
 """Tensors of numbers; JSON has them all alike."""

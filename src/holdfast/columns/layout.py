@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.columns import arrays, files
-from holdfast.columns.bounded import row_decoder, rows_decoder
+from holdfast.columns.bounded import Decode, row_decoder, rows_decoder
 from holdfast.columns.field import Reader, reader
 from holdfast.columns.names import key_text
 from holdfast.columns.times import from_text, time_zone
@@ -205,14 +205,14 @@ class Layout:
         return Batch(1, self.numeric, numbers, {}, None, None, flags)
 
     @cached_property
-    def row(self) -> Callable[[bytes], Any] | None:
+    def row(self) -> Decode | None:
         """Reads one tensor of one row (`bounded.row_decoder`); None where the features are not all plain floats."""
         if not self.floats or not self.uniform or not 1 < len(self.required) <= SHORT:
             return None
         return row_decoder(self._limits)
 
     @cached_property
-    def rows(self) -> Callable[[bytes], Any] | None:
+    def rows(self) -> Decode | None:
         """Reads the row form (`bounded.rows_decoder`); None as before."""
         return rows_decoder(self.required, self._limits) if self.floats and len(self.required) <= SHORT else None
 

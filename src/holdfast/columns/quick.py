@@ -5,14 +5,13 @@ Whatever is not plain gives None, and the caller takes the long way (`payloads`)
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec.structs import astuple
 
-from holdfast.columns.bounded import KINDS
+from holdfast.columns.bounded import KINDS, Decode
 from holdfast.columns.layout import Batch, Layout
 from holdfast.columns.payloads import MAX_ID
 
@@ -83,7 +82,7 @@ def _apart(inputs: list[Any], layout: Layout) -> Batch | None:
     return layout.from_flat(values, 1, floats=layout.floats)
 
 
-def _several(body: bytes, decode: Callable[[bytes], Any], layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
+def _several(body: bytes, decode: Decode, layout: Layout, max_rows: int) -> tuple[Batch, str] | None:
     try:
         asked = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -95,7 +94,7 @@ def _several(body: bytes, decode: Callable[[bytes], Any], layout: Layout, max_ro
     return batch, asked.id
 
 
-def _one(body: bytes, row: Callable[[bytes], Any], layout: Layout) -> tuple[Batch, str] | None:
+def _one(body: bytes, row: Decode, layout: Layout) -> tuple[Batch, str] | None:
     """One tensor of one row, nothing of it out of range."""
     try:
         asked = row(body)

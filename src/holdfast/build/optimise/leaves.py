@@ -16,7 +16,8 @@ import numpy as np
 
 from holdfast.build.answers import open_session
 from holdfast.build.convert.graph import onnx
-from holdfast.build.optimise.trees import MEMBER, arrays_of, bounds, keep_nodes, write_arrays
+from holdfast.build.convert.trees import MEMBER
+from holdfast.build.optimise.trees import arrays_of, bounds, keep_nodes, write_arrays
 from holdfast.errors import BuildError, Unconvertible
 
 if TYPE_CHECKING:

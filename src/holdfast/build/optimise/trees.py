@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from holdfast.build.convert.graph import onnx
+from holdfast.build.convert.trees import MEMBER
 from holdfast.errors import Unconvertible
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from holdfast.build.optimise.rows import Feeds
 
-__all__ = ["MEMBER", "arrays_of", "bounds", "fewer_trees", "keep_nodes", "write_arrays"]
+__all__ = ["arrays_of", "bounds", "fewer_trees", "keep_nodes", "write_arrays"]
 
 NODES: Final = (
     "nodes_featureids",
@@ -32,7 +33,6 @@ NODES: Final = (
     "nodes_missing_value_tracks_true",
 )
 LEAVES: Final = ("leaf_weights", "leaf_targetids")
-MEMBER: Final = 6
 
 
 def fewer_trees(content: bytes, share: float, _: Feeds | None) -> bytes:
